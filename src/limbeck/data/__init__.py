@@ -1,0 +1,1 @@
+"""Row sources: one source or file format a file."""

@@ -1,0 +1,101 @@
+"""Columns to tensors: fitted on training rows only, deterministic, and saved with the artifact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from limbeck import parts
+from limbeck.types import Array, Batch, Rows, fingerprint
+
+PAD, UNKNOWN, RESERVED = 0, 1, 2
+"""Ids 0 and 1 of every vocabulary mean padding and 'not seen in training'; known values start at 2."""
+
+
+class Encoding(Protocol):
+    """One column to one or more tensors. A file in `encoders/`; no torch, so the base install can answer.
+
+    `kind` is the file's name. Two encodings of equal `settings` and equal files answer alike.
+    """
+
+    kind: str
+    column: str
+
+    def __call__(self, column: Any) -> dict[str, Array]:
+        """The tensors of a raw column (array, list of str or `Lists`), first axis the row."""
+        ...
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write files into the folder where needed; return the JSON settings `load` takes."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path, settings: dict[str, Any]) -> Encoding: ...
+
+    @property
+    def fingerprint(self) -> str: ...
+
+
+class Encoder:
+    """A row's columns to a model's tensors.
+
+    Args:
+        encodings: in the order their tensors are named; tensor names must not clash.
+    """
+
+    def __init__(self, encodings: Sequence[Encoding]) -> None:
+        self.encodings = tuple(encodings)
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(e.column for e in self.encodings))
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint("encoder", 1, encodings=[e.fingerprint for e in self.encodings])
+
+    def __getitem__(self, column: str) -> Any:
+        """The encoding of a column (the first, where there are several)."""
+        return next(e for e in self.encodings if e.column == column)
+
+    def __call__(self, batch: Batch) -> dict[str, Array]:
+        """Tensors by name, first axis the row."""
+        tensors: dict[str, Array] = {}
+        for encoding in self.encodings:
+            tensors.update(encoding(batch[encoding.column]))
+        return tensors
+
+    def rows(self, rows: Rows, size: int = 8192) -> dict[str, Array]:
+        """The tensors of many rows, computed in pieces and padded alike (right, with 0)."""
+        pieces = [self(batch) for batch in rows.batches(size, self.reads)]
+        return {name: stack([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else {})}
+
+    def save(self, folder: Path) -> None:
+        """Write `encoder.json` and whatever files the encodings need."""
+        folder.mkdir(parents=True, exist_ok=True)
+        said = [{"kind": e.kind, "settings": e.save(folder)} for e in self.encodings]
+        text = json.dumps({"version": 1, "encodings": said}, ensure_ascii=False, indent=1)
+        (folder / "encoder.json").write_text(text, encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Encoder:
+        """Read what `save` wrote."""
+        said: Mapping[str, Any] = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        return Encoder([parts.get("encoders", e["kind"]).load(folder, e["settings"]) for e in said["encodings"]])
+
+
+def stack(pieces: Sequence[Array]) -> Array:
+    """Pieces end to end; second axes of different lengths are padded on the right with 0."""
+    if pieces[0].ndim == 1:
+        return np.concatenate(pieces)
+    width = max(piece.shape[1] for piece in pieces)
+    whole = np.zeros((sum(len(p) for p in pieces), width, *pieces[0].shape[2:]), pieces[0].dtype)
+    start = 0
+    for piece in pieces:
+        whole[start : start + len(piece), : piece.shape[1]] = piece
+        start += len(piece)
+    return whole

@@ -1,0 +1,1 @@
+"""Columns to tensors: one encoding a file; no torch here."""

@@ -1,0 +1,82 @@
+"""What can go wrong, each with its exit code and a message that says how to mend it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class LimbeckError(Exception):
+    """Root of every error Limbeck raises on purpose.
+
+    The command line prints the message without a traceback and leaves with `exit_code`.
+    """
+
+    exit_code = 1
+
+
+class UserError(LimbeckError):
+    """The input, the recipe or the command is wrong; the user can mend it."""
+
+    exit_code = 2
+
+
+class GateRefused(LimbeckError):
+    """The teacher does not beat the task's trivial baselines on validation rows."""
+
+    exit_code = 3
+
+
+class ParityRefused(LimbeckError):
+    """The exported or quantised file does not answer as the student does."""
+
+    exit_code = 4
+
+
+class Diverged(LimbeckError):
+    """Training kept producing non-finite losses after rolling back."""
+
+    exit_code = 5
+
+
+class MissingExtra(UserError):
+    """A part needs packages that the present install lacks.
+
+    Args:
+        extra: the extra of `limbeck[...]` that brings them.
+        wanted_by: what asked for it, in the user's words.
+    """
+
+    def __init__(self, extra: str, wanted_by: str) -> None:
+        super().__init__(f"{wanted_by} needs more packages: pip install 'limbeck[{extra}]'")
+
+
+class UnknownKey(UserError):
+    """Knowledge was asked for a row it does not hold."""
+
+
+class StoreDamaged(UserError):
+    """A shard or record of a store does not match its checksum."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """One thing wrong in a recipe, with the place the user typed it."""
+
+    message: str
+    line: int | None = None
+    where: str = ""
+
+    def __str__(self) -> str:
+        place = f"line {self.line}: " if self.line else ""
+        where = f"{self.where}: " if self.where else ""
+        return f"{place}{where}{self.message}"
+
+
+class RecipeError(UserError):
+    """Every problem of a recipe at once."""
+
+    def __init__(self, source: str, mistakes: list[Mistake]) -> None:
+        self.source = source
+        self.mistakes = mistakes
+        count = "1 problem" if len(mistakes) == 1 else f"{len(mistakes)} problems"
+        super().__init__("\n".join([f"{source}: {count}", *(f"  {m}" for m in mistakes)]))

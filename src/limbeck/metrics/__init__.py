@@ -1,0 +1,1 @@
+"""How answers are counted: one family a file; gather first, then answer."""

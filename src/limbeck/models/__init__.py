@@ -1,0 +1,1 @@
+"""Architectures and families, usable in any role: one a file."""

@@ -1,0 +1,1 @@
+"""Real data and weights that ship inside packages: one pack a file."""

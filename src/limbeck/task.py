@@ -1,0 +1,163 @@
+"""What a business question is: how it makes its problem of real rows, and how it judges a predictor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from limbeck.types import Array, Axis, Batch, Kind, Predictor, Rows, Signals, fingerprint
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a row source brings: the main table, and side tables such as the items' titles.
+
+    Args:
+        rows: the main table, with its roles.
+        sides: name (`item`, `user`) -> table.
+        facts: what a reader should know of it: licence, counts, what was left out.
+    """
+
+    rows: Rows
+    sides: Mapping[str, pa.Table] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task on real rows, split.
+
+    Args:
+        train, validation, test: rows that are never shared; test rows decide nothing but the table.
+        axis: what the positions of the main signal mean; known from training rows only.
+        reads: the columns a student may read.
+        unlabelled: rows without a target, which only a teacher can make useful.
+        facts: counts for the report (duplicates dropped, test targets unknown in training, ...).
+    """
+
+    train: Rows
+    validation: Rows
+    test: Rows
+    axis: Axis
+    reads: tuple[str, ...]
+    unlabelled: Rows | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        parts = (self.train, self.validation, self.test, self.unlabelled)
+        return fingerprint(
+            "problem",
+            1,
+            rows=[None if rows is None else rows.fingerprint for rows in parts],
+            axis=self.axis.fingerprint,
+            reads=self.reads,
+        )
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What judging a predictor found.
+
+    Args:
+        metrics: name -> value over all rows judged.
+        unit: int64 (N,), what is paired between two judgements: the user or the row id.
+        columns: name -> (N, ...) array; the task's metrics are functions of these.
+        slices: slice -> metric -> value, with the count under `n`.
+        top: int64 (N, K), the answer in the axis' positions, best first, for agreement.
+    """
+
+    metrics: Mapping[str, float]
+    unit: Array
+    columns: Mapping[str, Array]
+    slices: Mapping[str, Mapping[str, float]]
+    top: Array
+
+    def save(self, folder: Path) -> None:
+        """Write `judgement.json` and `judgement.npz` (no objects, so nothing is pickled)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        arrays = {"unit": self.unit, "top": self.top, **{f"column.{k}": v for k, v in self.columns.items()}}
+        with (folder / "judgement.npz").open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        text = json.dumps({"metrics": dict(self.metrics), "slices": {k: dict(v) for k, v in self.slices.items()}})
+        (folder / "judgement.json").write_text(text, encoding="utf-8")
+
+    @staticmethod
+    def load(folder: Path) -> Judgement:
+        """Read what `save` wrote."""
+        said = json.loads((folder / "judgement.json").read_text(encoding="utf-8"))
+        with np.load(folder / "judgement.npz", allow_pickle=False) as arrays:
+            columns = {k.removeprefix("column."): arrays[k] for k in arrays.files if k.startswith("column.")}
+            return Judgement(said["metrics"], arrays["unit"], columns, said["slices"], arrays["top"])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One business question.
+
+    Args:
+        name: as in the recipe.
+        roles: the roles its rows must have; `optional_roles` those it can use.
+        signal: the main signal and its kind; the long axis is `Problem.axis`.
+        prepare: (source, part of every row, options) -> problem. The part of a row is 0 train,
+            1 validation, 2 test, 3 left out.
+        targets: (rows, problem) -> the arrays its hard loss reads, first axis the row; unlabelled
+            rows carry targets that the hard loss skips.
+        hard: the name of its hard loss.
+        metrics: name -> function of a judgement's columns; the first is the headline.
+        judge: (predictor, rows, problem) -> judgement.
+        higher_is_better: of the headline.
+        chance: the headline of a blind guess where that is known (.5 for AUC), else none.
+        baselines: names of the models it calls trivial.
+        answer: (signals, axis, batch, how many) -> one answer a row, for people and servers.
+        options: the settings `prepare` takes, with their defaults.
+    """
+
+    name: str
+    roles: tuple[str, ...]
+    signal: tuple[str, Kind]
+    prepare: Callable[[Source, Array, Mapping[str, Any]], Problem]
+    targets: Callable[[Rows, Problem], dict[str, Array]]
+    hard: str
+    metrics: Mapping[str, Callable[[Mapping[str, Array]], float]]
+    judge: Callable[[Predictor, Rows, Problem], Judgement]
+    baselines: tuple[str, ...]
+    answer: Callable[[Signals, Axis, Batch, int], list[dict[str, Any]]]
+    higher_is_better: bool = True
+    chance: float | None = None
+    optional_roles: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def headline(self) -> str:
+        return next(iter(self.metrics))
+
+
+def columns_mean(name: str) -> Callable[[Mapping[str, Array]], float]:
+    """The metric that is the mean of one column."""
+
+    def mean(columns: Mapping[str, Array]) -> float:
+        return float(np.mean(columns[name])) if len(columns[name]) else float("nan")
+
+    mean.is_mean = name  # type: ignore[attr-defined]  # lets the paired test average before pairing
+    return mean
+
+
+def sliced(
+    metrics: Mapping[str, Callable[[Mapping[str, Array]], float]],
+    columns: Mapping[str, Array],
+    masks: Mapping[str, Array],
+    wanted: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """The wanted metrics over the rows of every mask."""
+    answer = {}
+    for name, mask in masks.items():
+        part = {key: value[mask] for key, value in columns.items()}
+        answer[name] = {"n": float(mask.sum()), **({w: metrics[w](part) for w in wanted} if mask.any() else {})}
+    return answer

@@ -1,0 +1,1 @@
+"""Business questions: one a file, ending in TASK."""

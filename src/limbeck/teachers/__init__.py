@@ -1,0 +1,1 @@
+"""Knowledge that is brought: one source a file."""

@@ -1,0 +1,1 @@
+"""What can be done: label, distill, evaluate, export, predict."""
