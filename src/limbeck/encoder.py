@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from limbeck import parts
 from limbeck.types import Array, Batch, Rows, fingerprint
@@ -16,10 +18,29 @@ PAD, UNKNOWN, RESERVED = 0, 1, 2
 """Ids 0 and 1 of every vocabulary mean padding and 'not seen in training'; known values start at 2."""
 
 
+def as_text(raw: Any) -> pa.Array:
+    """Raw values as Arrow text, so that the number 7 and the text "7" are one value."""
+    array = pa.array(raw)
+    return array if pa.types.is_string(array.type) else pc.cast(array, pa.string())
+
+
+def lookup(values: Sequence[str], raw: Any) -> Array:
+    """Positions of raw values in a vocabulary; -1 where it does not hold them. Int64, one a value.
+
+    >>> lookup(("a", "b"), ["b", "x", "a"])
+    array([ 1, -1,  0])
+    """
+    if len(raw) == 0:
+        return np.zeros(0, np.int64)
+    found = pc.index_in(as_text(raw), value_set=pa.array(values, pa.string()))
+    return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
+
+
 class Encoding(Protocol):
     """One column to one or more tensors. A file in `encoders/`; no torch, so the base install can answer.
 
-    `kind` is the file's name. Two encodings of equal `settings` and equal files answer alike.
+    `kind` is the file's name. Two encodings of equal fingerprints answer alike. One that pads
+    sequences names those tensors, longest-read first, in an attribute `padded`.
     """
 
     kind: str
@@ -53,6 +74,11 @@ class Encoder:
     @property
     def reads(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(e.column for e in self.encodings))
+
+    @property
+    def padded(self) -> tuple[tuple[str, ...], ...]:
+        """Groups of tensors that are padded alike on the right, as their encodings declare under `padded`."""
+        return tuple(tuple(e.padded) for e in self.encodings if getattr(e, "padded", ()))
 
     @property
     def fingerprint(self) -> str:

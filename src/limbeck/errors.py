@@ -50,6 +50,13 @@ class MissingExtra(UserError):
         super().__init__(f"{wanted_by} needs more packages: pip install 'limbeck[{extra}]'")
 
 
+class NoSuchName(UserError, KeyError):
+    """A column or signal was asked for by a name that is not there; a KeyError too, as mappings need."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
 class UnknownKey(UserError):
     """Knowledge was asked for a row it does not hold."""
 

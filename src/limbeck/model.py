@@ -95,6 +95,10 @@ class Model:
     def parameters(self) -> int:
         return sum(p.numel() for p in self.module.state_dict().values() if p.is_floating_point())
 
+    def having(self, module: torch.nn.Module) -> Model:
+        """The same model around another module of its family, such as averaged weights."""
+        return Model(self.family, self.settings, self.encoder, module, self.outputs)
+
     def __call__(self, batch: Batch) -> Signals:
         """Signals as NumPy arrays, without gradients, in eval mode."""
         self.module.eval()

@@ -38,13 +38,14 @@ def get(folder: str, name: str) -> Any:
     """The object behind a name.
 
     A file `losses/listwise_kl.py` offers the class `ListwiseKl`; a task's file offers `TASK`, a
-    metric's file is itself the answer. Entry points of the group `limbeck.<folder>` name the
+    pack's `PACK`, and a metric's file is itself the answer. A hyphen reads as an underscore. Entry points of the group `limbeck.<folder>` name the
     object directly.
 
     Raises:
         UserError: no such part; the message offers the nearest names.
         MissingExtra: the part needs packages that are not installed.
     """
+    name = name.replace("-", "_")
     known = names(folder)
     if name not in known:
         near = difflib.get_close_matches(name, known, n=3)
@@ -61,7 +62,13 @@ def get(folder: str, name: str) -> Any:
         raise MissingExtra(extra, f"{_singular(folder)} '{name}'") from missing
     if folder == "metrics":
         return module
-    return getattr(module, "TASK" if folder == "tasks" else camel(name))
+    return getattr(module, {"tasks": "TASK", "packs": "PACK"}.get(folder, camel(name)))
+
+
+def module(folder: str, name: str) -> Any:
+    """The module of an own part, for what stands beside its main object."""
+    get(folder, name)
+    return importlib.import_module(f"limbeck.{folder}.{name}")
 
 
 def make(folder: str, name: str, settings: dict[str, Any]) -> Any:
@@ -90,7 +97,8 @@ def settings_of(part: Any) -> dict[str, Any]:
     """Name -> default of every setting; `inspect.Parameter.empty` where it must be given."""
     if is_dataclass(part):
         return {f.name: _default(f) for f in fields(part) if f.init}
-    return {p.name: p.default for p in inspect.signature(part).parameters.values()}
+    named = inspect.signature(part).parameters.values()
+    return {p.name: p.default for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
 def _default(field: Any) -> Any:

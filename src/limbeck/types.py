@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limbeck.errors import UserError
+from limbeck.errors import NoSuchName, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,7 @@ class Batch(Mapping[str, Any]):
             return self.columns[name]
         except KeyError:
             known = ", ".join(self.columns) or "none"
-            raise UserError(f"no column '{name}' in these rows; there are: {known}") from None
+            raise NoSuchName(f"no column '{name}' in these rows; there are: {known}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.columns)
@@ -147,7 +147,7 @@ class Signals(Mapping[str, Any]):
             return self.values_by_name[name]
         except KeyError:
             known = ", ".join(self.values_by_name) or "none"
-            raise UserError(f"no signal '{name}'; there are: {known}") from None
+            raise NoSuchName(f"no signal '{name}'; there are: {known}") from None
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.values_by_name)
@@ -287,7 +287,8 @@ def _raw(column: pa.ChunkedArray) -> Any:
 
 def _flat(array: pa.Array) -> Array | list[str]:
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
-        return [str(v) for v in pc.fill_null(array, "").to_pylist()]
+        texts: list[str] = pc.fill_null(array, "").to_pylist()
+        return texts
     if pa.types.is_temporal(array.type):
-        array = pc.cast(pc.cast(array, pa.timestamp("us")), pa.int64())
+        array = pc.cast(pc.cast(array, pa.timestamp("us"), safe=False), pa.int64())
     return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -1,0 +1,173 @@
+"""A recipe's words to objects: rows, problems, objectives, teachers that are brought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from limbeck import parts
+from limbeck.errors import UserError
+from limbeck.recipe import Data, Loss, Protocol, Recipe
+from limbeck.split import assign
+from limbeck.table import reader_for
+from limbeck.task import Problem, Source, Task
+from limbeck.types import Rows, fingerprint
+
+if TYPE_CHECKING:
+    from limbeck.objective import Objective, Term
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A recipe with its rows at hand.
+
+    Args:
+        recipe: as read.
+        base: the folder its paths count from.
+        task: the part it names.
+        source: the main rows.
+        others: rows from elsewhere that may feed distillation.
+    """
+
+    recipe: Recipe
+    base: Path
+    task: Task
+    source: Source
+    others: tuple[Rows, ...]
+
+
+def bind(recipe: Recipe, base: Path) -> Bound:
+    """Open what the recipe names.
+
+    Raises:
+        UserError: rows that cannot be read, or lack a role of the task.
+    """
+    task: Task = parts.get("tasks", recipe.task)
+    source = open_source(recipe.data, base)
+    for role in task.roles:
+        source.rows.role(role)
+    others = [open_source(Data.model_validate(spec), base).rows for spec in recipe.data.unlabelled if "make" not in spec]
+    return Bound(recipe, base, task, source, tuple(others))
+
+
+def open_source(data: Data, base: Path) -> Source:
+    """The rows of a pack or a file."""
+    settings = data.settings
+    if data.pack is not None:
+        reader, settings = "pack", {"pack": data.pack, **settings}
+    else:
+        reader, settings = data.format or reader_for(str(data.path)), {"path": data.path, **settings}
+    source: Source = parts.make("data", reader, settings).read(base)
+    return source
+
+
+def options_of(task: Task, recipe: Recipe, protocol: Protocol) -> dict[str, Any]:
+    """The task's options: its defaults, the recipe's, the protocol's.
+
+    Raises:
+        UserError: an option the task does not know.
+    """
+    given = {**recipe.options, **protocol.options}
+    unknown = [name for name in given if name not in task.options]
+    if unknown:
+        known = ", ".join(task.options) or "none"
+        raise UserError(f"task '{task.name}' has no option {', '.join(map(repr, unknown))}; it knows: {known}")
+    return {**task.options, **given}
+
+
+def problem_of(bound: Bound, protocol: Protocol, split: int) -> Problem:
+    """The task's problem for one protocol and split seed, unlabelled rows included."""
+    part = assign(bound.source.rows, replace(protocol.split, seed=split))
+    problem = bound.task.prepare(bound.source, part, options_of(bound.task, bound.recipe, protocol))
+    for name in ("train", "validation", "test"):
+        if not len(getattr(problem, name)):
+            raise UserError(f"protocol '{protocol.name}': no row is left for {name}; give data more rows or other shares")
+    others = [_like(rows, problem.train) for rows in bound.others]
+    for spec in bound.recipe.data.unlabelled:
+        if "make" in spec:
+            settings = {key: value for key, value in spec.items() if key != "make"}
+            others.append(parts.make("data", spec["make"], settings).make(problem.train))
+    if problem.unlabelled is not None:
+        others.insert(0, problem.unlabelled)
+    if not others:
+        return problem
+    unlabelled = _apart(together([rows.select(problem.train.names) for rows in others]), problem)
+    return replace(problem, unlabelled=unlabelled, facts={**problem.facts, "unlabelled": len(unlabelled)})
+
+
+def _like(rows: Rows, train: Rows) -> Rows:
+    """Rows of another source under the training rows' column names; what they lack, the label too, is null."""
+    columns = {}
+    for field in train.table.schema:
+        role = next((r for r, column in train.roles.items() if column == field.name), None)
+        theirs = rows.roles.get(role) if role not in (None, "label") else None
+        if isinstance(theirs, str):
+            columns[field.name] = rows.table.column(theirs).cast(field.type)
+        else:
+            columns[field.name] = pa.nulls(len(rows), field.type)
+    return replace(rows, table=pa.table(columns), roles=train.roles)
+
+
+def _apart(rows: Rows, problem: Problem) -> Rows:
+    """Without texts that stand in validation or test rows, and each text once."""
+    if "text" not in rows.roles:
+        return rows
+    name = rows.role("text")
+    held = pa.concat_arrays(
+        [part.table.column(name).combine_chunks().cast(pa.string()) for part in (problem.validation, problem.test)]
+    )
+    texts = rows.table.column(name).combine_chunks().cast(pa.string())
+    fresh = pc.invert(pc.is_in(texts, value_set=held)).to_numpy(zero_copy_only=False)
+    _, first = np.unique(pc.rank(texts, tiebreaker="dense").to_numpy(), return_index=True)
+    once = np.zeros(len(rows), bool)
+    once[first] = True
+    return rows.take(np.flatnonzero(fresh & once))
+
+
+def together(several: Sequence[Rows]) -> Rows:
+    """Rows of several sources as one source of its own, with ids that count through."""
+    if len(several) == 1:
+        return several[0]
+    table = pa.concat_tables([rows.table for rows in several], promote_options="permissive")
+    source = fingerprint("together", 1, rows=[rows.fingerprint for rows in several])
+    return Rows(table, np.arange(table.num_rows, dtype=np.int64), source, several[0].roles)
+
+
+def taught_rows(problem: Problem) -> Rows:
+    """What a student with a teacher sees: training rows, and unlabelled ones behind them."""
+    return problem.train if problem.unlabelled is None else together([problem.train, problem.unlabelled])
+
+
+def objective_of(losses: Sequence[Loss], task: Task, family: Any) -> Objective:
+    """The objective a recipe names; `hard` is the family's own hard loss, or the task's."""
+    from limbeck.objective import Objective
+
+    terms = []
+    for loss in losses:
+        name = hard_name(task, family) if loss.loss == "hard" else loss.loss
+        terms.append((loss.loss, parts.make("losses", name, loss.settings), loss.weight))
+    return Objective(terms)
+
+
+def hard_name(task: Task, family: Any) -> str:
+    """The hard loss of a task, unless a family has its own, as sequence models do."""
+    return str(getattr(family, "hard", task.hard))
+
+
+def hard_term(task: Task, family: Any) -> Term:
+    """The hard loss as a term with default settings."""
+    term: Term = parts.make("losses", hard_name(task, family), {})
+    return term
+
+
+def with_settings(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings with a choice applied: the part's own, and those of its training (`training.` in front)."""
+    own = {**settings, **{k: v for k, v in chosen.items() if not k.startswith("training.")}}
+    training = {k.removeprefix("training."): v for k, v in chosen.items() if k.startswith("training.")}
+    return own, training

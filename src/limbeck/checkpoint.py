@@ -1,0 +1,109 @@
+"""Training state on disk: a folder with a manifest, renamed last; the newest that verifies is used."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from limbeck import atomic
+
+KEPT = 2
+
+
+def save(folder: Path, number: int, state: dict[str, Any]) -> None:
+    """Commit a state and drop all but the newest two.
+
+    Args:
+        folder: where checkpoints of one training live.
+        number: rises with time.
+        state: nested dicts and lists of tensors and JSON values; keys are text or numbers.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors: dict[str, Tensor] = {}
+    skeleton = json.dumps(_take_out(state, "", tensors), allow_nan=True).encode()
+    data = save_tensors(tensors)
+    manifest = {"tensors": hashlib.sha256(data).hexdigest(), "state": hashlib.sha256(skeleton).hexdigest()}
+    place = folder / f".tmp.{os.getpid()}"
+    shutil.rmtree(place, ignore_errors=True)
+    place.mkdir()
+    files = {"state.safetensors": data, "state.json": skeleton, "manifest.json": json.dumps(manifest).encode()}
+    for name, content in files.items():
+        atomic.replace(place / name, content)
+    final = folder / f"{number:012d}"
+    shutil.rmtree(final, ignore_errors=True)
+    atomic.rename(place, final)
+    for old in _numbers(folder)[:-KEPT]:
+        shutil.rmtree(folder / f"{old:012d}", ignore_errors=True)
+
+
+def newest(folder: Path) -> dict[str, Any] | None:
+    """The newest state that verifies, or none."""
+    for number in reversed(_numbers(folder)):
+        state = _read(folder / f"{number:012d}")
+        if state is not None:
+            return state
+    return None
+
+
+def _numbers(folder: Path) -> list[int]:
+    return sorted(int(p.name) for p in folder.glob("[0-9]*") if p.name.isdigit()) if folder.is_dir() else []
+
+
+def _read(place: Path) -> dict[str, Any] | None:
+    try:
+        manifest = json.loads((place / "manifest.json").read_bytes())
+        data = (place / "state.safetensors").read_bytes()
+        skeleton = (place / "state.json").read_bytes()
+    except (OSError, ValueError):
+        return None
+    wanted = {"tensors": hashlib.sha256(data).hexdigest(), "state": hashlib.sha256(skeleton).hexdigest()}
+    if manifest != wanted:
+        return None
+    state: dict[str, Any] = _put_back(json.loads(skeleton), load_tensors(data))
+    return state
+
+
+def _take_out(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": path}
+    if isinstance(value, dict):
+        pairs = [[key, _take_out(inner, f"{path}/{key}", tensors)] for key, inner in value.items()]
+        return {"$pairs": pairs}
+    if isinstance(value, list | tuple):
+        return [_take_out(inner, f"{path}/{i}", tensors) for i, inner in enumerate(value)]
+    return value
+
+
+def _put_back(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "$tensor" in value:
+            return tensors[value["$tensor"]]
+        return {key: _put_back(inner, tensors) for key, inner in value["$pairs"]}
+    if isinstance(value, list):
+        return [_put_back(inner, tensors) for inner in value]
+    return value
+
+
+def random_state() -> dict[str, Tensor]:
+    """The state of torch's generators."""
+    state = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def set_random_state(state: dict[str, Tensor]) -> None:
+    """Put `random_state` back."""
+    torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])

@@ -1,0 +1,417 @@
+"""What was found to a report, artifacts and pages."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbeck import page, parts, report, verdict
+from limbeck.artifact import Artifact, Column
+from limbeck.measure import Speed, speed
+from limbeck.parity import Proof
+from limbeck.recipe import Protocol
+from limbeck.store import Store
+from limbeck.task import Judgement, Problem
+from limbeck.teach import Desk, Lived
+from limbeck.tutor import Tutor, judged
+from limbeck.types import Array, Predictor, Rows, fingerprint
+from limbeck.verbs.export import About, Export, export
+
+SHOWN = 60
+"""Rows in the browser of disagreements: enough to see a pattern, few enough to read."""
+MASK = "(privileged)"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the table with everything behind it.
+
+    Args:
+        role: as in the report.
+        name: of the predictor.
+        test: judgements, split by split and within it seed by seed.
+        lived: trainings in the same order; of all members for an ensemble, none for what was brought.
+        tutor: where role is teacher.
+    """
+
+    role: str
+    name: str
+    test: list[Judgement]
+    lived: list[Lived]
+    tutor: Tutor | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one protocol found.
+
+    Args:
+        protocol: of the recipe.
+        problems: split by split.
+        entries: baselines, teacher, students and their twins.
+        gate: of the first split.
+        stores: split by split.
+    """
+
+    protocol: Protocol
+    problems: list[Problem]
+    entries: list[Entry]
+    gate: report.Gate
+    stores: list[Store]
+
+    def entry(self, role: str, name: str | None = None) -> Entry:
+        """The entry of a role, and name where there are several."""
+        return next(e for e in self.entries if e.role == role and name in (None, e.name))
+
+    @property
+    def students(self) -> list[str]:
+        """Names of the students."""
+        return [e.name for e in self.entries if e.role == "student"]
+
+
+@dataclass(frozen=True)
+class Left:
+    """An exported student.
+
+    Args:
+        lived: the seed that was exported.
+        path: of the artifact.
+        parity: precision -> figures.
+        speed: of the recommended file.
+        precision: that was measured for the table, fp32.
+    """
+
+    lived: Lived
+    path: Path
+    parity: Mapping[str, Mapping[str, Any]]
+    speed: Speed
+    bytes: int
+
+
+def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: Export, out: Path) -> report.Report:
+    """Compare, export and measure.
+
+    Args:
+        desk: of the run.
+        outcomes: of every protocol; students of the first are exported.
+        about: of the artifacts; its report is filled in here.
+        settings: of the export.
+        out: the run's folder.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        protocols = [_protocol(desk, outcome) for outcome in outcomes]
+        text = _verdict(desk, outcomes[0])
+        said = replace(about.report, threads=1, protocols=tuple(protocols), verdict=text)
+        left = {
+            name: _leave(desk, outcomes[0], name, replace(about, report=said), settings, out)
+            for name in outcomes[0].students
+        }
+        protocols = [_with_speed(desk, outcome, told, left) for outcome, told in zip(outcomes, protocols, strict=True)]
+    finally:
+        torch.set_num_threads(threads)
+    artifacts = tuple(
+        report.Artifact(
+            student=name,
+            path=str(one.path.relative_to(out)),
+            precision="int8" if precision == "int8" else "fp32",
+            parity=dict(parity),
+        )
+        for name, one in left.items()
+        for precision, parity in one.parity.items()
+    )
+    return replace(said, protocols=tuple(protocols), artifacts=artifacts, seconds=dict(desk.seconds))
+
+
+def write(found: report.Report, rows: list[dict[str, Any]], out: Path) -> None:
+    """`report.json`, `report.md`, `report.html` and `rows.json`."""
+    found.save(out)
+    report.save_rows(rows, out)
+    (out / "report.md").write_text(page.markdown(found), encoding="utf-8")
+    (out / "report.html").write_text(page.draw(found, rows), encoding="utf-8")
+
+
+def _protocol(desk: Desk, outcome: Outcome) -> report.Protocol:
+    task, first = desk.task, outcome.problems[0]
+    facts = dict(first.facts)
+    if first.unlabelled is not None:
+        facts["unlabelled_rows_the_twin_could_not_use"] = len(first.unlabelled)
+    return report.Protocol(
+        name=outcome.protocol.name,
+        n={"train": len(first.train), "validation": len(first.validation), "test": len(first.test)},
+        headline=task.headline,
+        higher_is_better=task.higher_is_better,
+        splits=tuple(outcome.protocol.splits),
+        seeds=tuple(range(len(outcome.entry("student").test) // len(outcome.problems))),
+        rows=tuple(_row(desk, entry) for entry in outcome.entries),
+        comparisons=tuple(_comparison(desk, outcome, name) for name in outcome.students),
+        curves=tuple(_curves(outcome)),
+        reliability=tuple(_reliability(outcome)),
+        facts=facts,
+        gate=outcome.gate,
+        overridden=not outcome.gate.passed,
+    )
+
+
+def _row(desk: Desk, entry: Entry) -> report.Row:
+    metrics = {
+        name: report.Metric(**asdict(verdict.spread(metric, entry.test))) for name, metric in desk.task.metrics.items()
+    }
+    tutor = entry.tutor
+    chosen = entry.lived[0].chosen if entry.lived else {}
+    note = tutor.note if tutor else ", ".join(f"{key} {value}" for key, value in chosen.items()) or None
+    models = [lived.model for lived in entry.lived]
+    parameters = tutor.parameters if tutor else models[0].parameters if models else None
+    return report.Row(
+        role=entry.role,  # type: ignore[arg-type]  # the four roles, made in one place
+        name=entry.name,
+        tuned=bool(chosen) if entry.role != "trivial" else None,
+        metrics=metrics,
+        parameters=parameters,
+        train_seconds=float(np.mean([lived.seconds for lived in entry.lived])) if entry.lived else None,
+        slices=_slices(entry.test),
+        teacher_kind=tutor.kind if tutor else None,
+        note=note,
+    )
+
+
+def _slices(test: Sequence[Judgement]) -> dict[str, dict[str, float]]:
+    names = dict.fromkeys(name for judgement in test for name in judgement.slices)
+    answer = {}
+    for name in names:
+        told = [judgement.slices[name] for judgement in test if name in judgement.slices]
+        answer[name] = {key: float(np.mean([t[key] for t in told if key in t])) for key in told[0]}
+    return answer
+
+
+def _comparison(desk: Desk, outcome: Outcome, name: str) -> report.Comparison:
+    task = desk.task
+    student, scratch, teacher = outcome.entry("student", name), outcome.entry("scratch", name), outcome.entry("teacher")
+    metric = task.metrics[task.headline]
+    test = verdict.paired(metric, student.test, scratch.test)
+    values = {e.role: _mean(metric, e.test) for e in (student, scratch, teacher)}
+    sign = 1.0 if task.higher_is_better else -1.0
+    trivial = max((_mean(metric, e.test) for e in outcome.entries if e.role == "trivial"), key=lambda v: sign * v)
+    kept = verdict.kept(task, **values, trivial=trivial)
+    repeated = [t for t in teacher.test for _ in range(len(student.test) // len(teacher.test))]
+    return report.Comparison(
+        student=name,
+        scratch=name,
+        **asdict(test),
+        **asdict(kept),
+        agreement=verdict.agreement(student.test, repeated),
+    )
+
+
+def _mean(metric: verdict.Metric, test: Sequence[Judgement]) -> float:
+    return float(np.mean([metric(judgement.columns) for judgement in test]))
+
+
+def _verdict(desk: Desk, outcome: Outcome) -> str:
+    """About the student that is best on validation rows."""
+    sign = 1.0 if desk.task.higher_is_better else -1.0
+    best = max(
+        outcome.students,
+        key=lambda n: sign * float(np.mean([lived.validation for lived in outcome.entry("student", n).lived])),
+    )
+    metric = desk.task.metrics[desk.task.headline]
+    told = {role: _mean(metric, outcome.entry(role, best).test) for role in ("student", "scratch")}
+    told["teacher"] = _mean(metric, outcome.entry("teacher").test)
+    test = verdict.paired(metric, outcome.entry("student", best).test, outcome.entry("scratch", best).test)
+    kept = verdict.kept(desk.task, **told, trivial=math.nan)
+    said = verdict.sentence(desk.task, best, **told, test=test, share=kept.retention)
+    if not outcome.gate.passed:
+        said += " The teacher does not beat the trivial baselines; the recipe told the run to go on."
+    return said
+
+
+def _curves(outcome: Outcome) -> list[report.Curve]:
+    answer = []
+    for entry in outcome.entries:
+        each = max(1, len(entry.lived) // len(outcome.problems))
+        for i, lived in enumerate(entry.lived):
+            if not lived.curves or entry.role == "trivial":
+                continue
+            looked = lived.curves["validation"]
+            terms = lived.curves["terms"]
+            epochs = max((len(values) for values in terms.values()), default=0)
+            answer.append(
+                report.Curve(
+                    name=entry.name,
+                    role=entry.role,  # type: ignore[arg-type]  # never trivial
+                    split=outcome.protocol.splits[min(i // each, len(outcome.problems) - 1)],
+                    seed=i % each,
+                    x=tuple(float(e) for e in range(1, epochs + 1)),
+                    terms={name: tuple(values) for name, values in terms.items() if len(values) == epochs},
+                    validation=tuple(looked.get(str(e)) for e in range(1, epochs + 1)),
+                    best=lived.curves["best"],
+                )
+            )
+    return answer
+
+
+def _reliability(outcome: Outcome) -> list[report.Reliability]:
+    answer = []
+    calibration = parts.get("metrics", "calibration")
+    for entry in outcome.entries:
+        columns = [judgement.columns for judgement in entry.test]
+        if entry.role == "trivial" or not all("probabilities" in c for c in columns):
+            continue
+        probabilities = np.concatenate([c["probabilities"] for c in columns])
+        label = np.concatenate([c["label"] for c in columns])
+        bins = tuple(report.Bin(**bin) for bin in calibration.reliability(probabilities, label))
+        role: Any = entry.role
+        answer.append(
+            report.Reliability(name=entry.name, role=role, bins=bins, ece=calibration.ece(probabilities, label))
+        )
+    return answer
+
+
+def best_seed(desk: Desk, outcome: Outcome, name: str) -> int:
+    """Of the first split, the position of the seed that is best on validation rows."""
+    lived = outcome.entry("student", name).lived
+    each = len(lived) // len(outcome.problems)
+    sign = 1.0 if desk.task.higher_is_better else -1.0
+    return max(range(each), key=lambda i: sign * lived[i].validation)
+
+
+def _leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Export, out: Path) -> Left:
+    """Export a student's best seed, or find the artifact of that very seed."""
+    lived = outcome.entry("student", name).lived[best_seed(desk, outcome, name)]
+    problem = outcome.problems[0]
+    model = lived.model
+    mark = fingerprint("left", 1, model=model.fingerprint, settings=asdict(settings), recipe=about.recipe)
+    folder = out / "artifact" / name.replace("/", "-")
+
+    def make(place: Path) -> None:
+        desk.teller.say(f"  {name}: exporting")
+        proof = Proof(
+            calibration={k: v[:300] for k, v in desk.encode(model.encoder, problem.train).items()},
+            judge=lambda predictor: judged(desk, predictor, problem.validation, problem).metrics[desk.task.headline],
+            headline=lived.validation,
+            higher_is_better=desk.task.higher_is_better,
+        )
+        columns = Column.of(problem.train, model.reads)
+        own = replace(about, columns=columns, axis=problem.axis, fingerprints={**about.fingerprints, "model": mark})
+        done = export(model, folder, proof=proof, about=own, settings=settings)
+        told = {precision: asdict(parity) for precision, parity in done.parity.items()}
+        opened = Artifact.open(folder)
+        found = {p: asdict(_speed(opened.predictor(p), problem.test)) for p in opened.contract.precisions}
+        (place / "left.json").write_text(json.dumps({"parity": told, "speed": found}), encoding="utf-8")
+
+    if desk.shelf.has("left", mark) and not _is_left(folder, mark):
+        desk.shelf.drop("left", mark)
+    place = desk.shelf.get("left", mark, make)
+    said = json.loads((place / "left.json").read_text(encoding="utf-8"))
+    return Left(lived, folder, said["parity"], Speed(**said["speed"]["fp32"]), int(said["parity"]["fp32"]["bytes"]))
+
+
+def _is_left(folder: Path, mark: str) -> bool:
+    if not (folder / "fingerprints.json").is_file():
+        return False
+    said = json.loads((folder / "fingerprints.json").read_text(encoding="utf-8"))
+    Artifact.open(folder)
+    return bool(said.get("model") == mark)
+
+
+def _speed(predictor: Predictor, rows: Rows) -> Speed:
+    ones = [rows.slice(i, i + 1).batch(predictor.reads) for i in range(min(64, len(rows)))]
+    return speed(predictor, ones, rows.slice(0, 256).batch(predictor.reads))
+
+
+def _with_speed(desk: Desk, outcome: Outcome, told: report.Protocol, left: Mapping[str, Left]) -> report.Protocol:
+    """The table's rows with what was measured: artifacts for students, the predictor itself for the teacher."""
+    rows = []
+    for row in told.rows:
+        if row.role == "student" and row.name in left:
+            one = left[row.name]
+            rows.append(_measured(row, one.speed, one.bytes))
+        elif row.role == "teacher":
+            tutor = outcome.entry("teacher").tutor
+            assert tutor is not None
+            rows.append(_measured(row, _kept_speed(desk, tutor.predictor, outcome.problems[0].test), None))
+        else:
+            rows.append(row)
+    return replace(told, rows=tuple(rows))
+
+
+def _kept_speed(desk: Desk, predictor: Predictor, rows: Rows) -> Speed:
+    key = fingerprint("speed", 1, predictor=predictor.fingerprint, rows=rows.fingerprint)
+
+    def make(place: Path) -> None:
+        (place / "speed.json").write_text(json.dumps(asdict(_speed(predictor, rows))), encoding="utf-8")
+
+    return Speed(**json.loads((desk.shelf.get("speed", key, make) / "speed.json").read_text(encoding="utf-8")))
+
+
+def _measured(row: report.Row, found: Speed, size: int | None) -> report.Row:
+    return replace(
+        row,
+        bytes=size,
+        precision="fp32",
+        latency_ms=report.Latency(batch=1, p50=found.p50_ms, p95=found.p95_ms),
+        rows_per_second=found.rows_per_second,
+        encode_ms=found.encode_ms,
+    )
+
+
+def disagreements(desk: Desk, outcome: Outcome, name: str) -> list[dict[str, Any]]:
+    """The test rows of the first split on which teacher and student differ most, privileged columns masked."""
+    problem = outcome.problems[0]
+    student = outcome.entry("student", name).test[best_seed(desk, outcome, name)]
+    teacher = outcome.entry("teacher").test[0]
+    differ = _difference(teacher, student)
+    order = np.argsort(-differ, kind="stable")[:SHOWN]
+    place = {int(id): i for i, id in enumerate(problem.test.id)} if "label" in student.columns else None
+    privileged = problem.test.roles.get("privileged", ())
+    answer = []
+    for i in order.tolist():
+        at = i if place is None else place[int(student.unit[i])]
+        raw = problem.test.slice(at, at + 1).table.to_pylist()[0]
+        shown = {key: MASK if key in privileged else _short(value) for key, value in raw.items()}
+        told = {
+            "id": int(problem.test.id[at]),
+            "protocol": outcome.protocol.name,
+            "row": shown,
+            "disagreement": float(differ[i]),
+        }
+        answer.append({**told, **_said(problem, teacher, student, i, raw)})
+    return answer
+
+
+def _difference(teacher: Judgement, student: Judgement) -> Array:
+    """How far two judgements' answers are apart, (N,), in [0, 1]."""
+    if "probabilities" in student.columns:
+        gap: Array = np.abs(teacher.columns["probabilities"] - student.columns["probabilities"]).sum(1) / 2
+        return gap
+    same = (teacher.top[:, :, None] == student.top[:, None, :]) & (teacher.top[:, :, None] >= 0)
+    return 1.0 - same.any(2).sum(1) / max(teacher.top.shape[1], 1)
+
+
+def _said(problem: Problem, teacher: Judgement, student: Judgement, i: int, raw: Mapping[str, Any]) -> dict[str, Any]:
+    axis = problem.axis
+    if "probabilities" in student.columns:
+        truth = int(student.columns["label"][i])
+        return {
+            "truth": axis.title(truth),
+            "teacher": axis.title(int(teacher.top[i, 0])),
+            "student": axis.title(int(student.top[i, 0])),
+            "teacher_p": float(teacher.columns["probabilities"][i, truth]),
+            "student_p": float(student.columns["probabilities"][i, truth]),
+        }
+    by_value = dict(zip(axis.values, range(len(axis)), strict=True))
+    wanted = [axis.title(by_value[str(v)]) if str(v) in by_value else str(v) for v in raw.get("targets", [])]
+    lists = [", ".join(axis.title(int(p)) for p in judgement.top[i, :5] if p >= 0) for judgement in (teacher, student)]
+    return {"truth": ", ".join(wanted[:10]), "teacher": lists[0], "student": lists[1]}
+
+
+def _short(value: Any) -> Any:
+    return value[-20:] if isinstance(value, list) else value

@@ -1,0 +1,124 @@
+"""The small files of a store: its settings and its forgotten people, each kept twice, and which shards it finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from limbeck import atomic
+from limbeck.errors import StoreDamaged, UserError
+from limbeck.shard import SCHEMA, Settings
+from limbeck.types import Array
+
+SETTINGS = ("store.json", "store.backup.json")
+FORGOTTEN = ("forgotten.json", "forgotten.backup.json")
+COMPLETE, ORIGIN, SHARDS = "complete.json", "origin.json", "shards"
+
+
+def begin(folder: Path, settings: Settings, origin: Mapping[str, Any]) -> None:
+    """Write a store without rows; where one of the same settings is, only its origin is written again.
+
+    Raises:
+        UserError: a store of other settings is there, or the disk is full.
+    """
+    (folder / SHARDS).mkdir(parents=True, exist_ok=True)
+    text = json.dumps(dict(origin), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    if (folder / SETTINGS[0]).exists():
+        if read_settings(folder) != settings:
+            raise UserError(f"{folder} is a store of other settings; name another folder")
+    else:
+        if not any((folder / name).exists() for name in FORGOTTEN):
+            _write_twice(folder, FORGOTTEN, [])
+        _write_twice(folder, SETTINGS, {"schema": SCHEMA, **settings.facts()})
+    atomic.replace(folder / ORIGIN, f"{text}\n".encode())
+
+
+def is_store(folder: Path) -> bool:
+    """Whether a folder is a store, be it damaged."""
+    return any((folder / name).is_file() for name in SETTINGS)
+
+
+def read_settings(folder: Path, name: str = SETTINGS[0]) -> Settings:
+    """The settings in one of the two copies.
+
+    Raises:
+        StoreDamaged: it is not as it was written.
+        UserError: there is no store, or one of another version of Limbeck.
+    """
+    if not is_store(folder):
+        raise UserError(f"there is no store in {folder}; limbeck store list shows those there are")
+    said = _read(folder / name, SETTINGS[0])
+    if said["schema"] != SCHEMA:
+        raise UserError(f"the store in {folder} has format {said['schema']}, this Limbeck reads {SCHEMA}; label again")
+    return Settings.of(said)
+
+
+def write_settings(folder: Path, settings: Settings) -> None:
+    """Both copies."""
+    _write_twice(folder, SETTINGS, {"schema": SCHEMA, **settings.facts()})
+
+
+def read_forgotten(folder: Path) -> Array:
+    """Who is forgotten: sorted uint64, as `persons` counts them.
+
+    The list only grows, so where a killed run left two lists the answer is both.
+
+    Raises:
+        StoreDamaged: one of the copies is not as it was written.
+    """
+    both = [_read(folder / name, FORGOTTEN[0]) for name in FORGOTTEN]
+    return people(both)
+
+
+def people(lists: Iterable[list[str]]) -> Array:
+    """The people of several lists, sorted uint64."""
+    return np.array(sorted({int(text, 16) for one in lists for text in one}), np.uint64)
+
+
+def write_forgotten(folder: Path, forgotten: Array) -> None:
+    """Both copies, one after the other."""
+    _write_twice(folder, FORGOTTEN, [f"{int(person):016x}" for person in forgotten])
+
+
+def read_complete(folder: Path) -> list[str] | None:
+    """The ids of all shards of the finished store; none where labelling never finished.
+
+    Raises:
+        StoreDamaged: the file is not as it was written.
+    """
+    return _read(folder / COMPLETE, COMPLETE) if (folder / COMPLETE).exists() else None
+
+
+def write_complete(folder: Path, shards: Iterable[str]) -> None:
+    """Say that every row asked for is there."""
+    atomic.replace(folder / COMPLETE, atomic.seal(COMPLETE, sorted(shards)))
+
+
+def read_copies(folder: Path, names: tuple[str, str]) -> dict[str, Any]:
+    """Name -> contents of the copies that are whole."""
+    answer = {}
+    for name in names:
+        try:
+            answer[name] = _read(folder / name, names[0])
+        except StoreDamaged:
+            continue
+    return answer
+
+
+def _write_twice(folder: Path, names: tuple[str, str], value: Any) -> None:
+    for name in reversed(names):  # the first of the names, once there, says that both are
+        atomic.replace(folder / name, atomic.seal(names[0], value))
+
+
+def _read(path: Path, what: str) -> Any:
+    try:
+        return atomic.unseal(what, path.read_bytes())
+    except FileNotFoundError:
+        reason = "it is missing"
+    except ValueError as wrong:
+        reason = str(wrong)
+    raise StoreDamaged(f"{path}: {reason}; run: limbeck store repair {path.parent}")

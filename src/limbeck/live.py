@@ -1,0 +1,139 @@
+"""Modules that answer batches: calling them by name, freezing teachers, and the dry batch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.errors import UserError
+from limbeck.objective import Objective
+from limbeck.types import Array, Signals
+
+Said = Mapping[str, Tensor]
+
+
+class Knowledge(Protocol):
+    """Stored answers, found by key: what an open store is to the loop."""
+
+    def gather(self, id: Array, view: Array | None = None) -> Signals: ...
+
+
+def as_batch(batch: Any) -> dict[str, Tensor]:
+    """What a loader yields, by name.
+
+    A mapping stays itself. A pair is the input `x` and the `label`; a third member is the `id`.
+    """
+    if isinstance(batch, Mapping):
+        return dict(batch)
+    if isinstance(batch, Sequence) and not isinstance(batch, str) and 1 <= len(batch) <= 3:
+        return dict(zip(("x", "label", "id"), batch, strict=False))
+    raise UserError(f"the loader yields {type(batch).__name__}; yield a mapping of tensors, or (x, label[, id])")
+
+
+def speaker(module: nn.Module, batch: Mapping[str, Tensor], who: str) -> Callable[[Mapping[str, Tensor]], Said]:
+    """A function from a batch to the signals of a module.
+
+    The module is called with the columns that its `forward` names; one that names none of them gets
+    the single column `x`. A tensor in answer is the signal `logits`; a mapping, or an object with
+    `logits`, says more.
+
+    Args:
+        module: called as it stands, in whatever mode it is in.
+        batch: an example of what will come.
+        who: `student` or `teacher`, for messages.
+    """
+    parameters = inspect.signature(getattr(module, "module", module).forward).parameters.values()
+    named = [p.name for p in parameters if p.name in batch]
+    needed = [
+        p.name
+        for p in parameters
+        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in batch
+    ]
+    if not named or needed:
+        if "x" not in batch or len(needed) > 1:
+            lacking = ", ".join(needed) or "no column by name"
+            raise UserError(f"{who}: forward wants {lacking}; the batch has {', '.join(batch)}")
+        return lambda rows: _signals(module(rows["x"]), who)
+    return lambda rows: _signals(module(**{name: rows[name] for name in named}), who)
+
+
+def _signals(said: Any, who: str) -> Said:
+    if isinstance(said, Tensor):
+        return {"logits": said}
+    if isinstance(said, Mapping):
+        return said
+    if isinstance(getattr(said, "logits", None), Tensor):
+        return {"logits": said.logits}
+    raise UserError(f"{who}: forward returns {type(said).__name__}; return a tensor of logits or signals by name")
+
+
+def freeze(teacher: nn.Module) -> nn.Module:
+    """Put a teacher in eval mode for good: no gradients, and no later `.train()` of a parent wakes it."""
+    teacher.eval()
+    teacher.requires_grad_(False)
+    for module in teacher.modules():
+        object.__setattr__(module, "train", _asleep(module))
+    return teacher
+
+
+def _asleep(module: nn.Module) -> Callable[[bool], nn.Module]:
+    def train(mode: bool = True) -> nn.Module:
+        return module
+
+    return train
+
+
+def recall(store: Knowledge, device: torch.device) -> Callable[[Mapping[str, Tensor]], Said]:
+    """A function from a batch with `id` (and `view`) to stored signals on a device."""
+
+    def gather(rows: Mapping[str, Tensor]) -> Said:
+        if "id" not in rows:
+            raise UserError("stored knowledge is found by key: the loader's batches need an 'id' column")
+        view = rows["view"].cpu().numpy() if "view" in rows else None
+        said = store.gather(rows["id"].cpu().numpy(), view)
+        tensors = {name: torch.from_numpy(value).to(device) for name, value in said.items()}
+        return Signals(tensors, said.kinds, tail_temperatures=said.tail_temperatures)
+
+    return gather
+
+
+def dry_batch(
+    student: nn.Module,
+    objective: Objective,
+    teacher: Callable[[Mapping[str, Tensor]], Said] | None,
+    batch: Mapping[str, Tensor],
+) -> None:
+    """Send one batch through everything without gradients, so that what cannot fit fails at once.
+
+    Lazy projections of the objective take their sizes here. Neither the student's buffers nor the
+    random state move.
+
+    Raises:
+        UserError: shapes of student and teacher that do not fit, in words.
+    """
+    buffers = {name: value.clone() for name, value in student.named_buffers()}
+    with torch.random.fork_rng(), torch.no_grad():
+        said = speaker(student, batch, "student")(batch)
+        known = teacher(batch) if teacher else {}
+        _compare(said, known)
+        total, _ = objective(said, known, batch)
+    for name, value in student.named_buffers():
+        value.copy_(buffers[name])
+    if total.dim() != 0:
+        raise UserError(f"the objective answers a tensor of shape {tuple(total.shape)}; a loss is one number")
+
+
+def _compare(student: Said, teacher: Said) -> None:
+    for name in student.keys() & teacher.keys():
+        ours, theirs = student[name], teacher[name]
+        if ours.dim() != theirs.dim():
+            raise UserError(f"student: '{name}' has {ours.dim()} axes, the teacher's has {theirs.dim()}")
+        for axis, (a, b) in enumerate(zip(ours.shape, theirs.shape, strict=True), 1):
+            if a != b:
+                raise UserError(f"student: axis {axis} of '{name}' is {a}, not {b}")
+
+

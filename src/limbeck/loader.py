@@ -1,0 +1,94 @@
+"""Batches of a fixed source: the encoder's tensors, computed once and gathered by position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limbeck.errors import UserError
+from limbeck.types import Array
+
+
+class TableLoader:
+    """Shuffled batches of tensors, without per-row Python.
+
+    The order is a function of (seed, epoch) alone, so a run can go on from any step. Every process of
+    several takes its own share of each batch.
+
+    Args:
+        tensors: name -> (N, ...); `id` and `view` are added from the arguments.
+        id: int64 (N,); the rows' keys.
+        batch_size: rows a step sees over all processes.
+        seed: of the order.
+        view: int64 (N,), 0 by default.
+        padded: groups of tensors padded alike, cut together to their first's longest row of a batch.
+        bucket: group rows of like length, by the first padded tensor.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, Array],
+        id: Array,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        view: Array | None = None,
+        padded: Sequence[tuple[str, ...]] = (),
+        bucket: bool = False,
+    ) -> None:
+        if len(id) == 0:
+            raise UserError("there are no rows to train on")
+        self.tensors = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in tensors.items()}
+        self.tensors["id"] = torch.from_numpy(np.ascontiguousarray(id))
+        self.tensors["view"] = torch.zeros(len(id), dtype=torch.int64) if view is None else torch.from_numpy(view)
+        self.batch_size = batch_size
+        self.seed = seed
+        self.lengths = {tuple(group): _lengths(self.tensors[group[0]]) for group in padded}
+        if bucket and not self.lengths:
+            raise UserError("training.bucket groups rows by length, but this model reads no sequence; leave it out")
+        self.bucket = bucket
+        self.process, self.processes = 0, 1
+
+    def __len__(self) -> int:
+        """Steps an epoch."""
+        return -(-len(self.tensors["id"]) // self.batch_size)
+
+    def order(self, epoch: int) -> Tensor:
+        """The positions of an epoch, (N,)."""
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+        order = generator.permutation(len(self.tensors["id"]))
+        if not self.bucket:
+            return torch.from_numpy(order)
+        # Sorted inside windows of many batches: like lengths meet, and the order stays random.
+        window = self.batch_size * 32
+        length = next(iter(self.lengths.values())).numpy()
+        pieces = [order[i : i + window] for i in range(0, len(order), window)]
+        flat = np.concatenate([p[np.argsort(length[p], kind="stable")] for p in pieces])
+        batches = [flat[i : i + self.batch_size] for i in range(0, len(flat), self.batch_size)]
+        full, rest = batches[: len(flat) // self.batch_size], batches[len(flat) // self.batch_size :]
+        shuffled = [full[i] for i in generator.permutation(len(full))]
+        return torch.from_numpy(np.concatenate(shuffled + rest))
+
+    def batches(self, epoch: int, start: int = 0) -> Iterator[dict[str, Tensor]]:
+        """The batches of an epoch from a step on; padded tensors are cut to their longest row."""
+        order = self.order(epoch)
+        for step in range(start, len(self)):
+            whole = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield self.gather(whole[self.process :: self.processes])
+
+    def gather(self, positions: Tensor) -> dict[str, Tensor]:
+        """The rows at these positions."""
+        batch = {name: tensor.index_select(0, positions) for name, tensor in self.tensors.items()}
+        for group, lengths in self.lengths.items():
+            width = max(1, int(lengths.index_select(0, positions).max())) if len(positions) else 1
+            batch.update({name: batch[name][:, :width] for name in group})
+        return batch
+
+
+def _lengths(padded: Tensor) -> Tensor:
+    """Places up to the last that is not padding (0, or -1 in targets), (N,)."""
+    places = torch.arange(1, padded.shape[1] + 1)
+    return (((padded != 0) & (padded != -1)) * places).amax(1)

@@ -1,0 +1,118 @@
+"""Listwise KL: the student's distribution over the candidates follows the teacher's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from limbeck.errors import UserError
+from limbeck.objective import Term
+
+LOW = torch.finfo(torch.float32).min / 4
+"""Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
+
+
+def listwise_kl(
+    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, seen: Tensor | None = None
+) -> Tensor:
+    """KL(softmax(teacher / T) || softmax(student)) over the items of a list.
+
+    Rankers' scores have no common scale, so only the teacher is softened and the student finds its
+    own scale: there is no T^2 to carry, because the student's gradient does not shrink with T.
+
+    Args:
+        student: scores, (B, N).
+        teacher: scores, (B, N); -inf where an item must not be learnt from; no gradient reaches them.
+        temperature: T > 0, in units of the teacher's scores.
+        seen: positions (B, L) left out of both distributions, padded with -1; what a user already
+            has is never recommended, and would otherwise take most of the mass.
+
+    Returns:
+        Scalar, nats, mean over B. A row with no item left counts 0.
+
+    Source: Cao et al. 2007, "Learning to Rank: from Pairwise to Listwise", with a teacher's
+    distribution in place of graded labels.
+
+    >>> listwise_kl(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 2.0]]), temperature=2.0).item()
+    0.0
+    """
+    out = torch.isneginf(teacher)
+    if seen is not None:
+        rows, places = torch.nonzero(seen >= 0, as_tuple=True)
+        out[rows, seen[rows, places]] = True
+    p_log = torch.log_softmax((teacher.detach().float() / temperature).masked_fill_(out, LOW), 1)
+    p = p_log.exp()
+    empty = out.all(1)
+    loss = torch.linalg.vecdot(p, p_log) + _SoftCrossEntropy.apply(student, p, out)
+    return loss.masked_fill(empty, 0.0).mean()
+
+
+class _SoftCrossEntropy(torch.autograd.Function):
+    """-sum p log softmax(scores) a row, with its gradient softmax(scores) - p written down.
+
+    Autograd's own chain through the mask and the log-softmax reads and writes the list five times more.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, p: Tensor, out: Tensor) -> Tensor:
+        q_log = torch.log_softmax(scores.float().masked_fill(out, LOW), 1)
+        ctx.save_for_backward(q_log, p)
+        ctx.dtype = scores.dtype
+        return -torch.linalg.vecdot(p, q_log)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        q_log, p = ctx.saved_tensors
+        return q_log.exp().sub_(p).mul_(above.unsqueeze(1)).to(ctx.dtype), None, None
+
+
+class ListwiseKl(Term):
+    """Follows the teacher's ranking with emphasis on its top.
+
+    | reads | from |
+    |---|---|
+    | `scores` (B, N), or `scores.ids` and `scores.values` (B, K) | teacher |
+    | `scores` (B, N) | student |
+    | `targets` (B, L), where `mask_seen` | batch |
+
+    With candidates (top K and sampled items) the list is those candidates, for both.
+
+    Args:
+        temperature: of the teacher's scores; small sharpens the top.
+        mask_seen: leave the row's own targets out of both distributions.
+        signal: the name of the scores.
+    """
+
+    def __init__(self, *, temperature: float = 1.0, mask_seen: bool = True, signal: str = "scores") -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise UserError(f"temperature is {temperature}; it must be above 0")
+        self.temperature = temperature
+        self.mask_seen = mask_seen
+        self.signal = signal
+
+    def forward(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> Tensor:
+        """Scalar, nats, mean over B."""
+        scores = student[self.signal]
+        seen = batch["targets"] if self.mask_seen else None
+        if f"{self.signal}.ids" not in teacher:
+            return listwise_kl(scores, teacher[self.signal], temperature=self.temperature, seen=seen)
+        ids, values = teacher[f"{self.signal}.ids"].long(), teacher[f"{self.signal}.values"]
+        values = values.masked_fill(ids < 0, float("-inf"))
+        if seen is not None:
+            owned = (ids.unsqueeze(2) == seen.unsqueeze(1)).any(2)
+            values = values.masked_fill(owned, float("-inf"))
+        return listwise_kl(scores.gather(1, ids.clamp(min=0)), values, temperature=self.temperature)
+
+    def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
+        """The teacher's softened distribution (B, N) over all items."""
+        if self.signal not in teacher:
+            return None
+        return torch.softmax(teacher[self.signal].float() / self.temperature, 1)

@@ -1,0 +1,107 @@
+"""How good predicted classes are, over all rows at once (a mean of batch means would be wrong)."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.stats import rankdata
+
+from limbeck.types import Array
+
+
+def accuracy(probabilities: Array, label: Array) -> float:
+    """Share of rows whose likeliest class is the label; equal classes go to the first.
+
+    Args:
+        probabilities: (N, C).
+        label: positions, (N,).
+
+    Returns:
+        In [0, 1], higher is better; NaN without rows.
+
+    >>> accuracy(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]))
+    0.5
+    """
+    return float((probabilities.argmax(1) == label).mean()) if len(label) else float("nan")
+
+
+def macro_f1(probabilities: Array, label: Array) -> float:
+    """Mean over classes of 2 TP / (2 TP + FP + FN); classes neither found nor wanted are left out.
+
+    Args:
+        probabilities: (N, C).
+        label: positions, (N,).
+
+    Returns:
+        In [0, 1], higher is better; NaN without rows.
+
+    >>> macro_f1(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 1]))
+    1.0
+    """
+    classes = probabilities.shape[1]
+    said = probabilities.argmax(1)
+    hits = np.bincount(label[said == label], minlength=classes)
+    sizes = np.bincount(said, minlength=classes) + np.bincount(label, minlength=classes)
+    there = sizes > 0
+    return float((2 * hits[there] / sizes[there]).mean()) if there.any() else float("nan")
+
+
+def auc(probabilities: Array, label: Array) -> float:
+    """Chance that a row of a class is given more of it than a row of another; ties count half.
+
+    Two classes: of the second. More: the mean over classes of one against the rest, over the
+    classes that some rows have and some have not.
+
+    Args:
+        probabilities: (N, C), C at least 2.
+        label: positions, (N,).
+
+    Returns:
+        In [0, 1], higher is better, .5 for a blind guess; NaN where every row has one class.
+
+    Source: Mann and Whitney 1947; the macro mean is scikit-learn's `multi_class="ovr"`.
+
+    >>> auc(np.array([[0.9, 0.1], [0.4, 0.6], [0.6, 0.4]]), np.array([0, 1, 1]))
+    1.0
+    """
+    classes = range(1, 2) if probabilities.shape[1] == 2 else range(probabilities.shape[1])
+    areas = [area_under_curve(probabilities[:, c], label == c) for c in classes]
+    known = [area for area in areas if not np.isnan(area)]
+    return float(np.mean(known)) if known else float("nan")
+
+
+def area_under_curve(score: Array, positive: Array) -> float:
+    """Chance that a positive row scores above a negative one, ties counting half.
+
+    Args:
+        score: (N,).
+        positive: bool, (N,).
+
+    Returns:
+        In [0, 1]; NaN where all rows are alike.
+
+    >>> area_under_curve(np.array([1.0, 1.0, 2.0]), np.array([False, True, True]))
+    0.75
+    """
+    n = int(positive.sum())
+    rest = len(positive) - n
+    if n == 0 or rest == 0:
+        return float("nan")
+    ranks = rankdata(score)[positive].sum()
+    return float((ranks - n * (n + 1) / 2) / (n * rest))
+
+
+def log_loss(probabilities: Array, label: Array) -> float:
+    """Mean of -ln(probability of the label), probabilities clipped to at least 1e-15.
+
+    Args:
+        probabilities: (N, C).
+        label: positions, (N,).
+
+    Returns:
+        Nats, 0 or more, lower is better; NaN without rows.
+
+    >>> round(log_loss(np.array([[0.5, 0.5]]), np.array([1])), 4)
+    0.6931
+    """
+    own = np.take_along_axis(probabilities, label[:, None], 1).astype(np.float64)
+    return float(-np.log(np.maximum(own, 1e-15)).mean()) if len(label) else float("nan")

@@ -1,0 +1,76 @@
+"""Convolutions of several widths over token vectors, pooled: short phrases, wherever they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from limbeck.encoder import PAD, Encoder
+from limbeck.errors import UserError
+from limbeck.token_reader import TokenReader, TokenVectors
+
+
+class Phrases(nn.Module):
+    """One convolution a width, its maximum and its mean over the text, logits.
+
+    Args:
+        vectors: of the ids.
+        widths: tokens a phrase has.
+        channels: filters a width.
+        outputs: C.
+        dropout: share of the pooled numbers that training hides.
+    """
+
+    def __init__(
+        self, vectors: TokenVectors, *, widths: Sequence[int], channels: int, outputs: int, dropout: float
+    ) -> None:
+        super().__init__()
+        width = vectors.table.embedding_dim
+        self.vectors = vectors
+        self.filters = nn.ModuleList([nn.Conv1d(width, channels, w) for w in widths])
+        self.widths = tuple(widths)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(2 * channels * len(widths), outputs)
+
+    def forward(self, ids: Tensor) -> dict[str, Tensor]:
+        """Ids (B, L), padded on the right, to logits (B, C)."""
+        vectors = self.vectors(ids).transpose(1, 2)
+        there = (ids != PAD).unsqueeze(1).to(vectors.dtype)
+        count = there.sum(2).clamp(min=1.0)
+        pooled = []
+        for width, convolution in zip(self.widths, self.filters, strict=True):
+            before = (width - 1) // 2
+            # Nothing is below 0 after the ReLU, so a 0 at padding never wins the maximum.
+            found = F.relu(convolution(F.pad(vectors, (before, width - 1 - before)))) * there
+            pooled += [found.amax(2), found.sum(2) / count]
+        return {"logits": self.head(self.dropout(torch.cat(pooled, 1)))}
+
+
+@dataclass(frozen=True)
+class TextConvolution(TokenReader):
+    """A convolutional text classifier.
+
+    Args:
+        widths: tokens a phrase has, one convolution each.
+        channels: filters a width.
+
+    Source: Kim 2014, with the mean beside the maximum.
+    """
+
+    widths: tuple[int, ...] = (1, 2, 3, 4)
+    channels: int = 64
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.widths or min(self.widths) < 1:
+            raise UserError(f"widths is {list(self.widths)}; it must name one width at least, each 1 or more")
+
+    def module(self, encoder: Encoder, outputs: int) -> nn.Module:
+        """Fresh weights."""
+        return Phrases(
+            self.vectors(encoder), widths=self.widths, channels=self.channels, outputs=outputs, dropout=self.dropout
+        )

@@ -1,0 +1,178 @@
+"""Any Hugging Face encoder, fine-tuned: pooled states and a fresh classification head."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from limbeck.encoder import Encoder
+from limbeck.encoders.tokens import Tokens
+from limbeck.errors import UserError
+from limbeck.pretrained import bring_folder, folder_here
+from limbeck.types import Kind
+
+if TYPE_CHECKING:
+    from limbeck.task import Problem
+
+DROPOUTS = ("hidden_dropout_prob", "dropout", "resid_pdrop", "embd_pdrop")
+ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn_pdrop")
+"""What architectures call them."""
+
+
+class Pooled(nn.Module):
+    """A body, its states pooled, logits.
+
+    Args:
+        body: a transformers model that says `last_hidden_state`.
+        width: D of its states.
+        outputs: C.
+        pooling: `mean` of the states that are there, or the first one (`cls`).
+        dropout: share of the pooled state that training hides.
+    """
+
+    def __init__(self, body: nn.Module, width: int, outputs: int, *, pooling: str, dropout: float) -> None:
+        super().__init__()
+        self.body = body
+        self.pooling = pooling
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, outputs)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+        """Ids and whether they are there (1 or 0), both (B, L), to logits (B, C)."""
+        # The first place is always seen: attention over nothing at all would be NaN.
+        seen = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], 1)
+        states = self.body(input_ids=ids, attention_mask=seen).last_hidden_state
+        if self.pooling == "cls":
+            return {"logits": self.head(self.dropout(states[:, 0]))}
+        there = mask.unsqueeze(2).to(states.dtype)
+        mean = (states * there).sum(1) / there.sum(1).clamp(min=1.0)
+        return {"logits": self.head(self.dropout(mean))}
+
+
+@dataclass(frozen=True)
+class Transformer:
+    """A pretrained encoder with a new head; all of it learns.
+
+    Args:
+        source: a Hugging Face folder, `pack:NAME`, or a hub name (`org/name`, with `@revision` if
+            wanted). Safetensors only; code that comes with weights is never run.
+        length: tokens read of a text, special ones included.
+        tail: how many of these come from the end of a text that is too long.
+        pooling: `mean` of the tokens' states, or the first one's (`cls`).
+        layers: how many of its layers are kept, from the first; none keeps all.
+        dropout: share of states hidden in training, in the body and before the head.
+        attention_dropout: the same for attention weights.
+    """
+
+    source: str = "pack:minilm"
+    length: int = 256
+    tail: int = 0
+    pooling: Literal["mean", "cls"] = "mean"
+    layers: int | None = None
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+
+    kinds: ClassVar[Mapping[str, Kind]] = {"logits": "logits"}
+
+    def __post_init__(self) -> None:
+        for name in ("dropout", "attention_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise UserError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
+        if self.layers is not None and self.layers < 1:
+            raise UserError(f"layers is {self.layers}; it must be at least 1, or left out for all")
+
+    def encoder(self, problem: Problem) -> Encoder:
+        """The network's own tokens; its configuration goes with them, so that it can be built again anywhere."""
+        column = problem.train.role("text")
+        tokens = Tokens.pretrained(column, bring_folder(self.source), length=self.length, tail=self.tail)
+        most = (tokens.config or {}).get("max_position_embeddings")
+        if isinstance(most, int) and self.length > most:
+            raise UserError(f"length is {self.length}, but '{self.source}' knows {most} places; lower length")
+        return Encoder([tokens])
+
+    def module(self, encoder: Encoder, outputs: int) -> nn.Module:
+        """The pretrained body and a fresh head.
+
+        Where the source is not on this machine the body is fresh too, with a warning: that is right
+        only for a saved model, whose weights come next.
+        """
+        config = self._config(encoder.encodings[0].config)  # type: ignore[attr-defined]  # these are Tokens
+        folder = folder_here(self.source)
+        if folder is None:
+            warnings.warn(f"'{self.source}' is not on this machine: its weights are not loaded", stacklevel=2)
+        body = _fresh(config) if folder is None else _loaded(folder, config)
+        if hasattr(body, "pooler"):
+            body.pooler = None  # type: ignore[assignment]  # never asked, so it would never learn
+        return Pooled(body, config.hidden_size, outputs, pooling=self.pooling, dropout=self.dropout)
+
+    def _config(self, said: Mapping[str, Any]) -> Any:
+        from transformers import AutoConfig
+
+        config = AutoConfig.for_model(**said)
+        if self.layers is not None:
+            if self.layers > config.num_hidden_layers:
+                raise UserError(f"layers is {self.layers}; '{self.source}' has {config.num_hidden_layers}")
+            config.num_hidden_layers = self.layers
+        for names, share in ((DROPOUTS, self.dropout), (ATTENTION_DROPOUTS, self.attention_dropout)):
+            for name in names:
+                if hasattr(config, name):
+                    setattr(config, name, share)
+        return config
+
+
+def _fresh(config: Any) -> nn.Module:
+    from transformers import AutoModel
+
+    body: nn.Module = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
+    return body
+
+
+def _loaded(folder: Path, config: Any) -> nn.Module:
+    from transformers import AutoModel
+
+    if not any(folder.glob("*.safetensors")):
+        raise UserError(
+            f"{folder.name} holds no safetensors, and pickled weights are never read; "
+            "write them with `model.save_pretrained(folder)`"
+        )
+    with _quiet():
+        body, report = AutoModel.from_pretrained(
+            folder,
+            config=config,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise UserError(
+            f"{folder.name}: the safetensors lack {len(missing)} weights of the network, {missing[0]} first"
+        )
+    loaded: nn.Module = body
+    return loaded
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bar, and without the report on layers that were left out on purpose."""
+    from transformers.utils import logging
+
+    before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bar:
+            logging.enable_progress_bar()

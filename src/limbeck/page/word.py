@@ -1,0 +1,235 @@
+"""The page's own words, in English and Chinese. What comes from the report itself is never translated."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+WORDS: dict[str, tuple[str, str]] = {
+    # roles
+    "teacher": ("teacher", "教师"),
+    "student": ("student", "学生"),
+    "scratch": ("scratch", "独立学生"),
+    "trivial": ("trivial", "简单基线"),
+    "tuned": ("tuned", "已调参"),
+    "given": ("given settings", "指定参数"),
+    # headings
+    "compare": ("Runs side by side", "多次运行对比"),
+    "verdict": ("Verdict", "结论"),
+    "protocol": ("Protocol", "评估方案"),
+    "table": ("Who did how well, and at what cost", "效果与成本"),
+    "metrics": ("Every metric", "全部指标"),
+    "comparisons": ("Did the teacher help?", "教师是否有帮助？"),
+    "curves": ("Learning", "学习过程"),
+    "tradeoffs": ("What quality costs", "质量的代价"),
+    "slices": ("Slices", "分组结果"),
+    "reliability": ("Can its probabilities be believed?", "概率是否可信？"),
+    "rows": ("Where they disagree", "分歧最大的样本"),
+    "artifacts": ("What can be deployed", "可部署的产物"),
+    "facts": ("Facts", "事实"),
+    "glossary": ("What the words mean", "术语解释"),
+    "numbers": ("The numbers behind the charts", "图表数据"),
+    # columns
+    "model": ("model", "模型"),
+    "interval": ("95% CI", "95% 置信区间"),
+    "parameters": ("parameters", "参数量"),
+    "size": ("size", "大小"),
+    "precision": ("precision", "精度"),
+    "p50": ("p50", "p50 延迟"),
+    "p95": ("p95", "p95 延迟"),
+    "encode": ("encoding", "编码耗时"),
+    "rows_per_second": ("rows/s", "行/秒"),
+    "train_seconds": ("training", "训练时间"),
+    "difference": ("difference", "差值"),
+    "p_value": ("p value", "p 值"),
+    "retention": ("retention", "保留率"),
+    "lift_retention": ("lift retention", "提升保留率"),
+    "transfer_ratio": ("transfer ratio", "迁移率"),
+    "agreement": ("agreement", "一致率"),
+    "slice": ("slice", "分组"),
+    "n": ("n", "样本数"),
+    "confidence": ("confidence", "置信度"),
+    "accuracy": ("accuracy", "准确率"),
+    "ece": ("ECE", "ECE"),
+    "bin": ("bin", "区间"),
+    "split": ("split", "划分"),
+    "seed": ("seed", "种子"),
+    "splits": ("splits", "划分"),
+    "seeds": ("seeds", "种子"),
+    "epoch": ("epoch", "轮次"),
+    "epochs": ("epochs", "轮数"),
+    "best_epoch": ("best epoch", "最佳轮次"),
+    "best_validation": ("validation at best", "最佳验证值"),
+    "final_loss": ("last terms", "最终各项损失"),
+    "validation": ("validation", "验证集"),
+    "terms": ("terms of the loss", "损失各项"),
+    "path": ("path", "路径"),
+    "fact": ("fact", "项目"),
+    "value": ("value", "值"),
+    "step": ("step", "步骤"),
+    "time": ("time", "耗时"),
+    "run": ("run", "运行"),
+    "task": ("task", "任务"),
+    "threads": ("threads", "线程数"),
+    "yes": ("yes", "是"),
+    "no": ("no", "否"),
+    "best": ("best", "最佳"),
+    "latency": ("latency p50, one batch", "单批 p50 延迟"),
+    "latency_title": ("Quality against latency", "质量与延迟"),
+    "size_title": ("Quality against size", "质量与大小"),
+    "scratch_better": ("◂ scratch better", "◂ 独立学生更好"),
+    "student_better": ("student better ▸", "学生更好 ▸"),
+    "scratch_better_right": ("scratch better ▸", "独立学生更好 ▸"),
+    "student_better_left": ("◂ student better", "◂ 学生更好"),
+    # tiles
+    "kept": ("kept of the teacher", "保留教师效果"),
+    "kept_note": ("lift kept: {lift}", "提升保留：{lift}"),
+    "smaller": ("size, teacher ÷ student", "大小，教师 ÷ 学生"),
+    "faster": ("latency, teacher ÷ student", "延迟，教师 ÷ 学生"),
+    "from_to": ("{before} → {after}", "{before} → {after}"),
+    # one line each
+    "higher": ("higher is better", "越高越好"),
+    "lower": ("lower is better", "越低越好"),
+    "table_note": (
+        "{metric} on test rows, {direction}: mean ± standard deviation over splits and seeds. Latency is that of one "
+        "batch of {batch} on {threads} threads, encoding included.",
+        "测试集上的 {metric}（{direction}）：各划分与种子的均值 ± 标准差。"
+        "延迟为 {threads} 个线程上每批 {batch} 行的耗时，含编码。",
+    ),
+    "comparisons_note": (
+        "Every student against its honest twin, scratch: the same model and budget without the teacher.",
+        "每个学生与其诚实的对照相比：相同的模型与预算，但没有教师。",
+    ),
+    "artifacts_note": (
+        "Every file was judged again after export; parity is how near its answers are to the student's.",
+        "每个文件导出后都重新评估；一致性表示其答案与学生模型的接近程度。",
+    ),
+    "slices_note": ("{metric} per group of test rows.", "测试集各组的 {metric}。"),
+    "reliability_note": (
+        "On the diagonal, what is said with 80% confidence is right 80% of the time.",
+        "位于对角线上表示：置信度为 80% 的判断有 80% 是对的。",
+    ),
+    "curves_note": (
+        "{metric} on validation rows by epoch; the dot is the epoch that was kept.",
+        "各轮次在验证集上的 {metric}；圆点为所选轮次。",
+    ),
+    "tradeoffs_note": ("Up and to the left is better.", "越靠左上越好。"),
+    "tradeoffs_note_lower": ("Down and to the left is better.", "越靠左下越好。"),
+    "gate_passed": (
+        "The teacher passed the gate: {metric} {teacher} on validation rows, against {baseline} of {name}.",
+        "教师通过检验：验证集 {metric} 为 {teacher}，基线 {name} 为 {baseline}。",
+    ),
+    "gate_refused": (
+        "The teacher failed the gate: {metric} {teacher} on validation rows, against {baseline} of {name}.",
+        "教师未通过检验：验证集 {metric} 为 {teacher}，基线 {name} 为 {baseline}。",
+    ),
+    "overridden": ("The run was told to go on.", "本次运行被要求继续。"),
+    "means_teacher": ("the large model that is learnt from", "被学习的大模型"),
+    "means_student": ("the small model, taught by the teacher", "由教师指导的小模型"),
+    "means_scratch": (
+        "the honest twin: the same small model with the same labelled rows, steps, trials and search space, without "
+        "the teacher; at equal settings even its first weights and the order of rows are equal",
+        "诚实的对照：相同的小模型，使用相同的有标签数据、步数、试验次数与搜索空间，但没有教师；"
+        "设置相同时，初始权重与数据顺序也相同",
+    ),
+    "means_trivial": ("what anyone could do in an afternoon", "任何人半天就能做出的基线"),
+    "means_difference": (
+        "student less scratch, paired over users, rows or series",
+        "学生减独立学生，按用户、行或序列配对",
+    ),
+    "means_interval": (
+        "the range that holds the true value in 95 of 100 such runs; if it spans zero, the help is not proven",
+        "100 次同样实验中约 95 次包含真值的范围；若跨过零，则帮助未被证实",
+    ),
+    "means_p_value": (
+        "how often chance alone would show a difference this large",
+        "仅凭偶然出现如此大差值的概率",
+    ),
+    "means_retention": (
+        "student ÷ teacher (teacher ÷ student for errors)",
+        "学生 ÷ 教师（误差类指标为教师 ÷ 学生）",
+    ),
+    "means_lift_retention": (
+        "the same, counted from the trivial baseline (from chance for AUC)",
+        "同上，但以简单基线（AUC 以随机水平）为起点",
+    ),
+    "means_transfer_ratio": (
+        "the part of the gap from scratch to teacher that teaching closed",
+        "教学弥补的独立学生与教师之间差距的比例",
+    ),
+    "means_agreement": (
+        "how often student and teacher give the same answer, right or wrong",
+        "学生与教师答案一致的比例，无论对错",
+    ),
+    # the browser of rows
+    "rows_note": (
+        "Test rows on which teacher and student differ most. Columns only the teacher may see are masked.",
+        "教师与学生差异最大的测试样本。仅教师可见的列已被遮盖。",
+    ),
+    "search": ("Search", "搜索"),
+    "show": ("Show", "显示"),
+    "sort": ("Sort by", "排序"),
+    "any": ("all", "全部"),
+    "all": ("all rows", "全部"),
+    "lost": ("teacher right, student wrong", "教师对，学生错"),
+    "gained": ("student right, teacher wrong", "学生对，教师错"),
+    "both_wrong": ("both wrong", "都错"),
+    "differ": ("answers differ", "答案不同"),
+    "disagreement": ("disagreement", "分歧"),
+    "teacher_p": ("teacher's confidence", "教师置信度"),
+    "student_p": ("student's confidence", "学生置信度"),
+    "id": ("row id", "行号"),
+    "descending": ("largest first", "从大到小"),
+    "ascending": ("smallest first", "从小到大"),
+    "previous": ("Previous", "上一页"),
+    "next": ("Next", "下一页"),
+    "status": ("{shown} of {total} rows, page {page} of {pages}", "{total} 行中的 {shown} 行，第 {page}/{pages} 页"),
+    "none": ("No row matches.", "没有匹配的行。"),
+    "more": ("show all", "展开"),
+    "truth": ("truth", "真值"),
+    "needs_script": ("The browser of rows needs JavaScript.", "样本浏览需要 JavaScript。"),
+    "keys": ("Arrow keys turn the page while the list has the focus.", "列表获得焦点时，可用方向键翻页。"),
+    "language": ("Language", "语言"),
+    "contents": ("Contents", "目录"),
+    "compare_note": (
+        "{metric}, {direction}. The best student is marked; so are the smallest and the fastest.",
+        "{metric}（{direction}）。最佳、最小与最快的学生已标出。",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Word:
+    """One of the page's own words, or a sentence with values in its {places}."""
+
+    key: str
+    values: tuple[tuple[str, str | Word], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.key not in WORDS:
+            raise KeyError(self.key)
+
+    def say(self, language: int = 0) -> str:
+        """In English (0) or Chinese (1).
+
+        >>> Word("kept_note", (("lift", "88%"),)).say()
+        'lift kept: 88%'
+        """
+        values = {name: v if isinstance(v, str) else v.say(language) for name, v in self.values}
+        return re.sub(r"\{(\w+)\}", lambda place: values.get(place[1], place[0]), WORDS[self.key][language])
+
+
+def say(key: str, **values: str | Word) -> Word:
+    """A sentence with its values."""
+    return Word(key, tuple(values.items()))
+
+
+Text = str | Word | tuple["str | Word", ...]
+"""What may stand in a cell, a heading or a label: raw text, a word, or several of them."""
+
+
+def english(text: Text) -> str:
+    """The text as one English string, its pieces apart by spaces."""
+    if isinstance(text, tuple):
+        return " ".join(english(piece) for piece in text if piece)
+    return text.say() if isinstance(text, Word) else text

@@ -1,0 +1,357 @@
+"""One YAML file = one validated object = one run; every problem is found at once, with its line."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from limbeck.errors import Mistake, RecipeError, UserError
+from limbeck.split import Split
+from limbeck.knowledge import Knowledge
+from limbeck.types import fingerprint
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """Unknown keys are mistakes, and a recipe does not change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Training(Strict):
+    """How a student is descended. The same words serve teachers.
+
+    Args:
+        epochs: passes over the rows, at most; `steps` ends earlier where given.
+        batch_size: rows a step sees, over all processes and accumulated parts.
+        optimizer: a class of `torch.optim`: Adam, AdamW, SGD, ...; its settings under `optimizer_settings`.
+        schedule: of the learning rate, after `warmup` (share of all steps).
+        accumulate: parts a step's gradient is summed from.
+        clip: largest gradient norm, or none.
+        ema: decay of the averaged weights that are kept in place of the last ones, or none.
+        patience: epochs without a better validation value before stopping, or none.
+        check_every: epochs between two looks at the validation rows.
+        bucket: batches of rows of like length, for sequences.
+        checkpoint_seconds: time between two checkpoints; 0 after every epoch.
+        track: where curves also go.
+    """
+
+    epochs: Positive = 20
+    steps: Positive | None = None
+    batch_size: Positive = 256
+    optimizer: str = "AdamW"
+    optimizer_settings: dict[str, Any] = {}
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    accumulate: Positive = 1
+    clip: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    patience: Positive | None = None
+    check_every: Positive = 1
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    device: Literal["auto", "cpu"] = "auto"
+    bucket: bool = False
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
+    track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+
+    def digest(self) -> dict[str, Any]:
+        """What decides the weights: neither where curves go nor how often it is saved."""
+        return self.model_dump(mode="json", exclude={"track", "checkpoint_seconds"})
+
+
+class Part(BaseModel):
+    """A named part and its settings, written side by side: `{model: ease, l2: 500}`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The part's own settings."""
+        return dict(self.model_extra or {})
+
+
+class Student(Part):
+    """A family of `models/`, its settings, and how it trains where that differs from the recipe's."""
+
+    model: str
+    name: str | None = None
+    training: dict[str, Any] = {}
+    choose: dict[str, list[Any]] = {}
+
+    @property
+    def title(self) -> str:
+        """What the report calls it: its name, or the family with the settings given."""
+        return self.name or "-".join([self.model, *(str(v) for v in self.settings.values())])
+
+
+class Teacher(Part):
+    """Trained here (`model`), or brought (`from`, a part of `teachers/`; `ensemble` joins several of either).
+
+    Args:
+        choose: setting -> values; the best on validation rows is kept.
+        seed: of its weights and order.
+        batch: rows it labels at once.
+        allow_weak: go on although the gate refuses.
+    """
+
+    model: str | None = None
+    source: str | None = Field(default=None, alias="from")
+    name: str | None = None
+    training: dict[str, Any] = {}
+    choose: dict[str, list[Any]] = {}
+    seed: int = 0
+    batch: Positive = 128
+    allow_weak: bool = False
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Teacher:
+        if (self.model is None) == (self.source is None):
+            raise ValueError("a teacher has exactly one of model (trained here) and from (brought)")
+        return self
+
+    @property
+    def members(self) -> tuple[Teacher, ...]:
+        """Of an ensemble; none of any other."""
+        return tuple(Teacher.model_validate(m) for m in self.settings.get("members", ())) if self.joins else ()
+
+    @property
+    def joins(self) -> bool:
+        """Whether it is an ensemble."""
+        return self.source == "ensemble"
+
+    @property
+    def title(self) -> str:
+        """What the report calls it."""
+        if self.name:
+            return self.name
+        if self.joins:
+            return " + ".join(member.title for member in self.members)
+        return self.model or str(self.source)
+
+
+class Loss(Part):
+    """A loss of `losses/`, or `hard` for the task's own, with its weight."""
+
+    loss: str
+    weight: Annotated[float, Field(ge=0)] = 1.0
+
+
+class Protocol(Strict):
+    """One way of splitting, with the seeds of the splits."""
+
+    name: str
+    split: Split
+    splits: tuple[int, ...] = (0,)
+    options: dict[str, Any] = {}
+
+
+class Data(Part):
+    """Where rows come from: `pack`, or `path` with `roles`; `unlabelled` feeds distillation only."""
+
+    pack: str | None = None
+    path: str | None = None
+    format: str | None = None
+    unlabelled: tuple[dict[str, Any], ...] = ()
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Data:
+        if (self.pack is None) == (self.path is None):
+            raise ValueError("data has exactly one of pack and path")
+        return self
+
+
+class Ways(Strict):
+    """How the student leaves.
+
+    Args:
+        precisions: fp32 always; int8 where wanted.
+        int8: how weights are quantised; `auto` keeps the better on validation rows.
+        allowed_loss: the relative loss of the headline that int8 may cost.
+        required: int8 that loses more ends the run instead of being left out.
+    """
+
+    precisions: tuple[Literal["fp32", "int8"], ...] = ("fp32", "int8")
+    int8: Literal["dynamic", "static", "auto"] = "auto"
+    allowed_loss: Annotated[float, Field(ge=0)] = 0.01
+    required: bool = False
+
+
+class Recipe(Strict):
+    """One run."""
+
+    version: Literal[1] = 1
+    task: str
+    description: str = ""
+    data: Data
+    options: dict[str, Any] = {}
+    protocols: Annotated[tuple[Protocol, ...], Field(min_length=1)]
+    teacher: Teacher
+    students: Annotated[tuple[Student, ...], Field(min_length=1)]
+    objective: Annotated[tuple[Loss, ...], Field(min_length=1)]
+    label: Knowledge = Knowledge()
+    training: Training = Training()
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
+    export: Ways = Ways()
+
+    @field_validator("students")
+    @classmethod
+    def _names_differ(cls, students: tuple[Student, ...]) -> tuple[Student, ...]:
+        titles = [s.title for s in students]
+        twice = sorted({t for t in titles if titles.count(t) > 1})
+        if twice:
+            raise ValueError(f"two students are called {', '.join(twice)}; give them a name")
+        return students
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint("recipe", 1, recipe=self.model_dump(mode="json", by_alias=True))
+
+
+def read(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
+    """Read and validate a recipe.
+
+    Args:
+        path: the YAML file.
+        changes: `key.in.dots=value` in YAML, applied before validation.
+
+    Raises:
+        RecipeError: everything that is wrong with its form, with lines.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"no recipe at {path}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path} is a folder; name a recipe file in it") from None
+    except UnicodeDecodeError as wrong:
+        raise UserError(f"{path} is not UTF-8 text: byte {wrong.start} is {wrong.object[wrong.start]:#04x}") from None
+    return parse(text, source=str(path), changes=changes)
+
+
+def parse(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
+    """The same from text."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        said = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as wrong:
+        line = wrong.problem_mark.line + 1 if wrong.problem_mark else None
+        raise RecipeError(source, [Mistake(f"not YAML: {wrong.problem}", line)]) from None
+    except yaml.YAMLError as wrong:
+        raise RecipeError(source, [Mistake(f"not YAML: {wrong}")]) from None
+    if not isinstance(said, dict):
+        raise RecipeError(source, [Mistake("a recipe is a mapping of keys; this is " + type(said).__name__)])
+    lines = Lines(node)
+    twice = lines.doubled
+    for change in changes:
+        _apply(said, change)
+    try:
+        recipe = Recipe.model_validate(said)
+    except ValidationError as wrong:
+        raise RecipeError(source, twice + [_mistake(dict(e), lines) for e in wrong.errors()]) from None
+    except UserError as wrong:  # a split or a store's settings that contradict themselves
+        raise RecipeError(source, [*twice, Mistake(str(wrong))]) from None
+    if twice:
+        raise RecipeError(source, twice)
+    return recipe, lines
+
+
+class Lines:
+    """Where the user typed each key.
+
+    Args:
+        node: the composed YAML tree.
+    """
+
+    def __init__(self, node: yaml.Node | None) -> None:
+        self.by_path: dict[tuple[str | int, ...], int] = {}
+        self.doubled: list[Mistake] = []
+        if node is not None:
+            self._walk(node, ())
+
+    def _walk(self, node: yaml.Node, path: tuple[str | int, ...]) -> None:
+        self.by_path.setdefault(path, node.start_mark.line + 1)
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                here = (*path, key.value)
+                if here in self.by_path:
+                    self.doubled.append(Mistake("the key stands twice", key.start_mark.line + 1, dotted(here)))
+                self.by_path[here] = key.start_mark.line + 1
+                self._walk(value, here)
+        elif isinstance(node, yaml.SequenceNode):
+            for i, value in enumerate(node.value):
+                self._walk(value, (*path, i))
+
+    def of(self, path: Sequence[str | int]) -> int | None:
+        """The line of a key, or of the nearest key above it."""
+        path = tuple(path)
+        while path and path not in self.by_path:
+            path = path[:-1]
+        return self.by_path.get(path)
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """`("students", 0, "width")` -> `students[0].width`.
+
+    >>> dotted(("students", 0, "width"))
+    'students[0].width'
+    """
+    text = ""
+    for step in path:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
+    return text
+
+
+def _mistake(error: dict[str, Any], lines: Lines) -> Mistake:
+    path = tuple(error["loc"])
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(str(path[-1]), _keys(path[:-1]), n=1)
+        message = f"unknown key '{path[-1]}'" + (f"; did you mean '{near[0]}'?" if near else "")
+    elif error["type"] == "missing":
+        message = f"the key '{path[-1]}' is missing"
+    elif "input" in error and not isinstance(error["input"], dict | list | tuple):
+        message = f"{message[0].lower()}{message[1:]}, found {error['input']!r}"
+    return Mistake(message, lines.of(path), dotted(path))
+
+
+def _keys(path: tuple[str | int, ...]) -> list[str]:
+    model: Any = Recipe
+    for step in path:
+        if isinstance(step, int) or not isinstance(model, type) or not issubclass(model, BaseModel):
+            continue
+        field = model.model_fields.get(step)
+        annotation: Any = field.annotation if field else None
+        inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+        model = inner[0] if inner else annotation
+    return list(getattr(model, "model_fields", {}) or getattr(model, "__dataclass_fields__", {}))
+
+
+def _apply(said: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set takes key=value, found {change!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {key}: {text!r} is not YAML") from None
+    place: Any = said
+    *above, last = [int(step) if step.isdigit() else step for step in key.split(".")]
+    for step in above:
+        if isinstance(place, Mapping):
+            place = place.setdefault(step, {})  # type: ignore[attr-defined]
+        elif isinstance(place, list) and isinstance(step, int) and step < len(place):
+            place = place[step]
+        else:
+            raise UserError(f"--set {key}: the recipe has nothing at '{step}'")
+    try:
+        place[last] = value
+    except (TypeError, IndexError):
+        raise UserError(f"--set {key}: the recipe has nothing at '{last}'") from None

@@ -1,0 +1,215 @@
+"""The main job as a straight line: rows, teacher, gate, store, students and twins, verdict, artifact."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import yaml
+
+from limbeck import parts
+from limbeck.bind import Bound, bind, objective_of, problem_of, taught_rows
+from limbeck.cache import cache_folder
+from limbeck.compose import Entry, Outcome, compose, disagreements, write
+from limbeck.knowledge import Knowledge
+from limbeck.progress import Teller
+from limbeck.recipe import Protocol, Recipe, Student, Training
+from limbeck.report import Gate, Report
+from limbeck.shelf import Shelf
+from limbeck.store import Store
+from limbeck.task import Problem
+from limbeck.teach import Desk, Lesson, Lived, choose, teach, with_choice
+from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of, without_forgotten
+from limbeck.types import Axis, Rows
+from limbeck.verbs.export import About, Export
+from limbeck.verbs.label import Labelling, label
+
+
+@dataclass
+class Split:
+    """What one protocol found on one split."""
+
+    problem: Problem
+    trivial: Trivial
+    tutor: Tutor
+    gate: Gate
+    store: Store
+    students: dict[str, list[Lived]] = field(default_factory=dict)
+    twins: dict[str, list[Lived]] = field(default_factory=dict)
+
+
+def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) -> Report:
+    """Do everything a recipe says; finished steps are found and skipped.
+
+    Args:
+        recipe: as read.
+        base: the folder its paths count from.
+        out: where the report, the artifacts and the students go.
+        teller: where progress goes.
+
+    Returns:
+        The report, which `out` holds as JSON, Markdown and a page.
+
+    Raises:
+        UserError: rows, settings or files that do not fit.
+        GateRefused: the teacher does not beat the trivial baselines.
+        ParityRefused: the exported student does not answer as the student does.
+        Diverged: a training does not hold.
+    """
+    teller = teller or Teller()
+    bound = bind(recipe, base)
+    desk = Desk(bound.task, base, Shelf(cache_folder()), Shelf(out / "steps"), teller)
+    outcomes = []
+    for protocol in recipe.protocols:
+        splits = []
+        for seed in protocol.splits:
+            teller.say(f"{protocol.name}, split {seed}")
+            splits.append(_split(desk, bound, protocol, seed))
+        outcomes.append(_outcome(desk, protocol, splits))
+    with _timed(desk, "report"):
+        found = compose(desk, outcomes, about=_about(bound), settings=Export(**recipe.export.model_dump()), out=out)
+        write(found, disagreements(desk, outcomes[0], outcomes[0].students[0]), out)
+    teller.say(found.verdict)
+    return found
+
+
+def _about(bound: Bound) -> About:
+    """What the artifacts say of where they come from."""
+    recipe, facts = bound.recipe, bound.source.facts
+    name = recipe.data.pack or Path(str(recipe.data.path)).name
+    data = {"name": name, "description": recipe.description, **{k: v for k, v in facts.items() if k != "file"}}
+    losses = "; ".join(f"{loss.loss} (weight {loss.weight:g})" for loss in recipe.objective)
+    card = {
+        "data": f"{name}. {recipe.description}",
+        "licence": str(facts.get("licence", "of the data: as its owner says")),
+        "teacher": recipe.teacher.title,
+        "objective": losses,
+        "intended use": f"{recipe.task} on rows like those it was trained on.",
+        "limits": "Judged on the test rows of the report only; watch it where rows drift from those.",
+    }
+    return About(
+        task=recipe.task,
+        axis=Axis("", ()),
+        columns=(),
+        report=Report(task=recipe.task, data=data),
+        recipe=recipe_text(recipe),
+        fingerprints={"source": bound.source.rows.fingerprint, "recipe": recipe.fingerprint},
+        card=card,
+    )
+
+
+def _split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
+    recipe = bound.recipe
+    with _timed(desk, "rows"):
+        problem = problem_of(bound, protocol, seed)
+    with _timed(desk, "baselines"):
+        trivial = trivial_of(desk, problem)
+    with _timed(desk, "teacher"):
+        tutor = tutor_of(desk, recipe, recipe.teacher, problem)
+        passed = gate(desk, tutor, trivial, problem, allow_weak=recipe.teacher.allow_weak)
+    with _timed(desk, "label"):
+        rows = taught_rows(problem)
+        store = _labelled(desk, bound, protocol, seed, tutor, rows)
+    found = Split(problem, trivial, tutor, passed, store)
+    rows, labelled = without_forgotten(rows, store), without_forgotten(problem.train, store)
+    for student in recipe.students:
+        with _timed(desk, "distill"):
+            lesson = _lesson(recipe, student, problem, rows, store)
+            found.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
+        with _timed(desk, "scratch"):
+            twin = _twin(lesson, labelled)
+            found.twins[student.title] = _seeds(desk, twin, student, recipe.seeds)
+    return found
+
+
+def _labelled(desk: Desk, bound: Bound, protocol: Protocol, seed: int, tutor: Tutor, rows: Rows) -> Store:
+    recipe = bound.recipe
+    origin = {
+        "recipe": recipe.model_dump(mode="json", by_alias=True),
+        "base": str(bound.base.resolve()),
+        "protocol": protocol.name,
+        "split": seed,
+    }
+    how = Labelling(knowledge_of(recipe, bound), recipe.teacher.batch, origin, desk.teller)
+    return label(tutor.predictor, rows, desk.cache.root / "stores", how)
+
+
+def knowledge_of(recipe: Recipe, bound: Bound) -> Knowledge:
+    """What is kept: as the recipe says, with the tails that its losses need."""
+    if recipe.label.top is None:
+        return recipe.label
+    needed = {t for s in recipe.students for t in objective_of(recipe.objective, bound.task, _family(s)).temperatures}
+    return replace(recipe.label, temperatures=tuple(sorted(needed | set(recipe.label.temperatures))))
+
+
+def _family(student: Student) -> object:
+    return parts.make("models", student.model, student.settings)
+
+
+def _lesson(recipe: Recipe, student: Student, problem: Problem, rows: Rows, store: Store) -> Lesson:
+    return Lesson(
+        title=student.title,
+        family=student.model,
+        settings=student.settings,
+        training=Training.model_validate({**recipe.training.model_dump(), **student.training}),
+        losses=recipe.objective,
+        problem=problem,
+        rows=rows,
+        knowledge=store,
+        seed=recipe.seeds[0],
+    )
+
+
+def _twin(lesson: Lesson, labelled: Rows) -> Lesson:
+    """The honest twin: no teacher, the labelled rows only, and as many steps."""
+    training = lesson.training
+    if len(labelled) != len(lesson.rows):
+        size = training.batch_size
+        budget = training.epochs * -(-len(lesson.rows) // size)
+        budget = min(budget, training.steps or budget)
+        epochs = -(-budget // -(-len(labelled) // size))
+        training = training.model_copy(update={"steps": budget, "epochs": epochs})
+    title = f"{lesson.title} without a teacher"
+    return replace(lesson, title=title, rows=labelled, knowledge=None, training=training)
+
+
+def _seeds(desk: Desk, lesson: Lesson, student: Student, seeds: tuple[int, ...]) -> list[Lived]:
+    """Choose on the first seed, then train the others with what was chosen."""
+    first = choose(desk, lesson, desk.shelf, "students", student.choose)
+    chosen = with_choice(lesson, first.chosen) if first.chosen else lesson
+    rest = [teach(desk, replace(chosen, seed=seed), desk.shelf, "students") for seed in seeds[1:]]
+    return [first, *(replace(lived, chosen=first.chosen) for lived in rest)]
+
+
+def _outcome(desk: Desk, protocol: Protocol, splits: list[Split]) -> Outcome:
+    """Judge everybody on test rows, for the first and last time."""
+
+    def entry(role: str, name: str, lived: list[list[Lived]]) -> Entry:
+        pairs = [(split, one) for split, some in zip(splits, lived, strict=True) for one in some]
+        test = [judged(desk, one.model, split.problem.test, split.problem) for split, one in pairs]
+        return Entry(role, name, test, [one for _, one in pairs])
+
+    with _timed(desk, "evaluate"):
+        entries = [entry("trivial", n, [[s.trivial.lived[n]] for s in splits]) for n in desk.task.baselines]
+        tutors = [split.tutor for split in splits]
+        told = [judged(desk, s.tutor.predictor, s.problem.test, s.problem) for s in splits]
+        entries.append(Entry("teacher", tutors[0].title, told, [lived for t in tutors for lived in t.lived], tutors[0]))
+        for title in splits[0].students:
+            entries.append(entry("student", title, [split.students[title] for split in splits]))
+            entries.append(entry("scratch", title, [split.twins[title] for split in splits]))
+    return Outcome(protocol, [s.problem for s in splits], entries, splits[0].gate, [s.store for s in splits])
+
+
+@contextmanager
+def _timed(desk: Desk, step: str) -> Iterator[None]:
+    start = time.monotonic()
+    yield
+    desk.seconds[step] = desk.seconds.get(step, 0.0) + time.monotonic() - start
+
+
+def recipe_text(recipe: Recipe) -> str:
+    """The recipe as YAML, all defaults written out."""
+    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)

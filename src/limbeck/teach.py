@@ -1,0 +1,250 @@
+"""One training as a step: found by fingerprint, or descended or fitted, completed and saved."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limbeck import parts
+from limbeck.bind import hard_term, objective_of, with_settings
+from limbeck.encoder import Encoder
+from limbeck.loader import TableLoader
+from limbeck.model import Model
+from limbeck.progress import Teller
+from limbeck.recipe import Loss, Training
+from limbeck.shelf import Shelf
+from limbeck.store import Store
+from limbeck.task import Problem, Task
+from limbeck.types import Array, Rows, fingerprint
+from limbeck.verbs.distill import Taught, Watch, distill
+from limbeck.verbs.fit import fit
+
+
+@dataclass
+class Desk:
+    """What every step of a run has at hand.
+
+    Args:
+        task: of the recipe.
+        base: the folder the recipe's paths count from.
+        cache: steps that other runs may find: teachers.
+        shelf: steps of this run: students, judgements.
+        teller: where progress goes.
+        found: steps that were done already; `seconds` what steps took, by kind.
+    """
+
+    task: Task
+    base: Path
+    cache: Shelf
+    shelf: Shelf
+    teller: Teller = field(default_factory=Teller)
+    found: list[str] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
+    encoded: dict[tuple[str, str], dict[str, Array]] = field(default_factory=dict)
+
+    def encode(self, encoder: Encoder, rows: Rows) -> dict[str, Array]:
+        """An encoder's answer for a fixed source, computed once a run."""
+        key = (encoder.fingerprint, rows.fingerprint)
+        if key not in self.encoded:
+            self.encoded[key] = encoder.rows(rows)
+        return self.encoded[key]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Everything that decides a model's weights.
+
+    Args:
+        title: what progress calls it.
+        family, settings: the part in `models/`.
+        training: how it is descended.
+        losses: the objective; the twin of a student keeps those that need no teacher.
+        problem: axis, validation rows, and the training rows the encoder is fitted on.
+        rows: what it trains on.
+        knowledge: the teacher's stored answers for these rows, or none.
+        seed: of weights, order and dropout.
+    """
+
+    title: str
+    family: str
+    settings: Mapping[str, Any]
+    training: Training
+    losses: tuple[Loss, ...]
+    problem: Problem
+    rows: Rows
+    knowledge: Store | None
+    seed: int
+
+    def key(self, task: Task) -> str:
+        """The step's fingerprint. Test rows have no part in it."""
+        return fingerprint(
+            "lesson",
+            1,
+            family=self.family,
+            settings=dict(self.settings),
+            training=self.training.digest(),
+            losses=[loss.model_dump(mode="json") for loss in self.losses],
+            task=task.name,
+            train=self.problem.train.fingerprint,
+            validation=self.problem.validation.fingerprint,
+            axis=self.problem.axis.fingerprint,
+            rows=self.rows.fingerprint,
+            knowledge=None if self.knowledge is None else self.knowledge.fingerprint,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class Lived:
+    """A trained model and what its training said.
+
+    Args:
+        model: with its best weights.
+        folder: where it is kept.
+        validation: its headline on validation rows.
+        curves: terms, validation and best epoch; empty where it was fitted.
+        seconds: of training.
+        steps: taken.
+        chosen: the settings that were searched for and found best.
+    """
+
+    model: Model
+    folder: Path
+    validation: float
+    curves: Mapping[str, Any]
+    seconds: float
+    steps: int
+    chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def teach(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str) -> Lived:
+    """Find or train the model of a lesson."""
+    key = lesson.key(desk.task)
+    if shelf.has(kind, key):
+        desk.found.append(f"{kind} {lesson.title}")
+    else:
+        desk.done.append(f"{kind} {lesson.title}")
+    folder = shelf.get(kind, key, lambda place: _make(desk, lesson, place, shelf.place(f"{kind}-unfinished", key)))
+    said = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    return Lived(
+        Model.load(folder), folder, said["validation"], said["curves"], float(said["seconds"]), int(said["steps"])
+    )
+
+
+def choose(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str, choices: Mapping[str, list[Any]]) -> Lived:
+    """Try every combination of the choices and keep the best on validation rows; the first of equals."""
+    if not choices:
+        return teach(desk, lesson, shelf, kind)
+    best: Lived | None = None
+    for values in itertools.product(*choices.values()):
+        chosen = dict(zip(choices, values, strict=True))
+        tried = teach(desk, with_choice(lesson, chosen), shelf, kind)
+        sign = 1.0 if desk.task.higher_is_better else -1.0
+        if best is None or sign * tried.validation > sign * best.validation:
+            best = replace(tried, chosen=chosen)
+    assert best is not None
+    return best
+
+
+def with_choice(lesson: Lesson, chosen: Mapping[str, Any]) -> Lesson:
+    """The lesson with chosen settings."""
+    settings, training = with_settings(lesson.settings, chosen)
+    told = Training.model_validate({**lesson.training.model_dump(), **training})
+    said = ", ".join(f"{key.removeprefix('training.')} {value}" for key, value in chosen.items())
+    return replace(lesson, settings=settings, training=told, title=f"{lesson.title} ({said})" if said else lesson.title)
+
+
+def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
+    family = parts.make("models", lesson.family, dict(lesson.settings))
+    start = time.monotonic()
+    desk.teller.say(f"  {lesson.title}: training on {len(lesson.rows):,} rows")
+    encoder = family.encoder(lesson.problem)
+    outputs = len(lesson.problem.axis)
+    torch.manual_seed(lesson.seed)
+    module = family.module(encoder, outputs)
+    model = Model(lesson.family, dict(lesson.settings), encoder, module, outputs)
+    inputs = desk.encode(encoder, lesson.rows)
+    targets = _targets(desk.task, lesson)
+    taught: Taught | None = None
+    objective = objective_of(lesson.losses, desk.task, family)
+    if lesson.knowledge is None and objective.needs_teacher:
+        objective = objective.without_teacher(hard_term(desk.task, family))
+    if hasattr(family, "fit"):
+        fit(
+            family,
+            module,
+            inputs,
+            targets,
+            id=lesson.rows.id,
+            outputs=outputs,
+            objective=objective,
+            teacher=lesson.knowledge,
+        )
+    else:
+        padded = [*encoder.padded, *([("targets",)] if "targets" in targets else [])]
+        loader = TableLoader(
+            {**inputs, **targets},
+            lesson.rows.id,
+            batch_size=lesson.training.batch_size,
+            seed=lesson.seed,
+            padded=padded,
+            bucket=lesson.training.bucket,
+        )
+        watch = Watch(
+            validate=lambda kept: _validation(desk.task, model.having(kept), lesson.problem),
+            higher_is_better=desk.task.higher_is_better,
+            folder=unfinished,
+            teller=desk.teller,
+            name=lesson.title,
+        )
+        taught = distill(
+            module,
+            loader,
+            teacher=lesson.knowledge,
+            objective=objective,
+            training=lesson.training,
+            watch=watch,
+        )
+    module.cpu()
+    if hasattr(family, "finish"):
+        tensors = {name: torch.from_numpy(value) for name, value in desk.encode(encoder, lesson.problem.train).items()}
+        family.finish(module, tensors)
+    model.save(place)
+    seconds = taught.seconds if taught else time.monotonic() - start
+    said = {
+        "validation": _validation(desk.task, model, lesson.problem),
+        "seconds": seconds,
+        "steps": taught.steps if taught else 1,
+        "curves": _curves(taught),
+    }
+    (place / "training.json").write_text(json.dumps(said), encoding="utf-8")
+
+
+def _targets(task: Task, lesson: Lesson) -> dict[str, Array]:
+    targets = task.targets(lesson.rows, lesson.problem)
+    if "weight" in lesson.rows.roles:
+        targets["weight"] = np.nan_to_num(np.asarray(lesson.rows.column(lesson.rows.role("weight")), np.float32), nan=1)
+    return targets
+
+
+def _validation(task: Task, model: Model, problem: Problem) -> float:
+    return float(task.judge(model, problem.validation, problem).metrics[task.headline])
+
+
+def _curves(taught: Taught | None) -> dict[str, Any]:
+    if taught is None:
+        return {}
+    return {
+        "terms": {name: list(values) for name, values in taught.terms.items()},
+        "validation": {str(epoch): value for epoch, value in taught.validation.items()},
+        "best": taught.best,
+    }

@@ -1,0 +1,259 @@
+"""A predictor made of predictors: the weighted mean of what several say."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+from scipy.stats import rankdata
+
+from limbeck import parts
+from limbeck.errors import UserError
+from limbeck.task import Problem
+from limbeck.types import Array, Batch, Predictor, Signals, fingerprint
+
+Space = Literal["logits", "probabilities", "ranks", "standardised"]
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several teachers as one.
+
+    Args:
+        members: each `{from: <teacher>, ...}`, or a model to be trained, which the run binds.
+        weights: one a member, `equal`, or `validation`: those that do best on validation rows, which the
+            run finds with `fit_weights`.
+        space: where the mean is taken, see `combine`.
+        signal: the signal the members say; by default the task's own.
+    """
+
+    members: tuple[Mapping[str, Any], ...]
+    weights: tuple[float, ...] | Literal["equal", "validation"] = "equal"
+    space: Space = "probabilities"
+    signal: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.members:
+            raise UserError("ensemble: 'members' is empty; it needs at least one")
+        if not isinstance(self.weights, str):
+            _normal(self.weights, len(self.members))
+
+    def open(self, problem: Problem, base: Path) -> EnsemblePredictor:
+        """Open members that are all brought.
+
+        Raises:
+            UserError: a member is to be trained, or has something wrong; or weights wait for validation rows.
+        """
+        opened = []
+        for at, member in enumerate(self.members, 1):
+            settings = dict(member)
+            name = settings.pop("from", None)
+            if not isinstance(name, str):
+                raise UserError(f"ensemble: member {at} says nothing under 'from', so it must be trained by a run")
+            opened.append(parts.make("teachers", name, settings).open(problem, base))
+        return self.bind(opened, problem)
+
+    def bind(
+        self, members: Sequence[Predictor], problem: Problem, weights: Sequence[float] | None = None
+    ) -> EnsemblePredictor:
+        """The ensemble of predictors that exist already, in the order of `members`.
+
+        Args:
+            members: trained or opened.
+            problem: names the main signal.
+            weights: those fitted, where the setting is `validation`.
+
+        Raises:
+            UserError: weights are still to be fitted.
+        """
+        chosen = weights if weights is not None else self.weights
+        if isinstance(chosen, str):
+            if chosen == "validation":
+                raise UserError("ensemble: weights 'validation' must be fitted on validation rows before it answers")
+            chosen = [1.0] * len(members)
+        signal = self.signal or ("logits" if problem.axis.name == "label" else "scores")
+        return EnsemblePredictor(members, chosen, self.space, signal=signal)
+
+
+class EnsemblePredictor:
+    """The weighted mean of members' main signals.
+
+    Args:
+        members: predictors that say `signal`, all of one kind and as long.
+        weights: one a member, 0 or more; only their proportions count.
+        space: where the mean is taken, see `combine`.
+        signal: the signal they say.
+    """
+
+    def __init__(
+        self, members: Sequence[Predictor], weights: Sequence[float], space: Space, *, signal: str = "logits"
+    ) -> None:
+        self.members = tuple(members)
+        self.weights = _normal(weights, len(self.members))
+        self.space: Space = space
+        self.signal = signal
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Every column any member reads."""
+        return tuple(dict.fromkeys(name for member in self.members for name in member.reads))
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the members, the weights and the space."""
+        told = [member.fingerprint for member in self.members]
+        return fingerprint("ensemble", 1, members=told, weights=self.weights, space=self.space, signal=self.signal)
+
+    def __call__(self, batch: Batch) -> Signals:
+        """The mean, with every member's notes.
+
+        Raises:
+            UserError: members differ in length or kind, or the mean has no meaning for their kind.
+        """
+        said = [member(batch.only(member.reads)) for member in self.members]
+        values = [self._main(one, at) for at, one in enumerate(said, 1)]
+        kinds = list(dict.fromkeys(one.kinds[self.signal] for one in said))
+        if len(kinds) > 1:
+            raise UserError(f"ensemble: members say '{self.signal}' of different kinds: {', '.join(kinds)}")
+        if kinds[0] == "logits" and self.space in {"ranks", "standardised"}:
+            raise UserError(f"ensemble: '{self.space}' suits rankings; take logits in 'probabilities' or 'logits'")
+        if kinds[0] not in {"logits", "scores"}:
+            raise UserError(f"ensemble: '{self.signal}' is of kind {kinds[0]}; members must say logits or scores")
+        mean = combine(values, self.weights, self.space)
+        notes = tuple(dict.fromkeys(note for one in said for note in one.notes))
+        return Signals({self.signal: mean.astype(np.float32)}, {self.signal: kinds[0]}, notes=notes)
+
+    def _main(self, said: Signals, at: int) -> Array:
+        if self.signal in said:
+            return np.asarray(said[self.signal], np.float64)
+        if f"{self.signal}.ids" in said:
+            raise UserError(f"ensemble: member {at} tells only the best of '{self.signal}'; label it without top-k")
+        raise UserError(f"ensemble: member {at} does not say '{self.signal}'; it says: {', '.join(said) or 'nothing'}")
+
+
+def combine(signals: Sequence[Array], weights: Sequence[float], space: Space) -> Array:
+    """The weighted mean of signals, row by row.
+
+    | space | mean of | answer |
+    |---|---|---|
+    | `logits` | the numbers | the numbers' scale; -inf where a weighted member has -inf |
+    | `probabilities` | softmax | its logarithm, computed without underflow |
+    | `standardised` | (x - mean) / sd over a row's finite entries | standard deviations |
+    | `ranks` | rank / C, 1 the best | in (0, 1] |
+
+    In the last two an entry that only some members mask counts as those members' worst; one that every
+    weighted member masks stays -inf.
+
+    Args:
+        signals: one a member, all (B, C).
+        weights: one a member, 0 or more.
+        space: as in the table.
+
+    Returns:
+        Float64 (B, C).
+
+    Raises:
+        UserError: the signals differ in shape.
+
+    >>> combine([np.array([[0.0, 2.0]]), np.array([[0.0, 4.0]])], [1, 1], "logits").tolist()
+    [[0.0, 3.0]]
+    """
+    shares = _normal(weights, len(signals))
+    for at, signal in enumerate(signals, 1):
+        if signal.shape != signals[0].shape:
+            raise UserError(f"ensemble: member {at} says {signal.shape} numbers, member 1 {signals[0].shape}")
+    counted = [(np.asarray(s, np.float64), w) for s, w in zip(signals, shares, strict=True) if w > 0]
+    if space == "probabilities":
+        stacked = np.stack([log_softmax(signal, axis=1) + np.log(share) for signal, share in counted])
+        return np.asarray(logsumexp(stacked, axis=0))
+    if space == "logits":
+        return np.asarray(sum(signal * share for signal, share in counted))
+    scaled = _standardised if space == "standardised" else _ranks
+    mean = np.asarray(sum(scaled(signal) * share for signal, share in counted))
+    mean[np.all([np.isneginf(signal) for signal, _ in counted], axis=0)] = -np.inf
+    return mean
+
+
+def fit_weights(
+    signals: Sequence[Array], score: Callable[[Array], float], *, space: Space = "probabilities", steps: int = 10
+) -> tuple[float, ...]:
+    """The weights whose mean scores best, on validation rows.
+
+    Up to three members: every point of a grid on the simplex. More: from the best of equal weights and
+    single members, moves of one step's weight between two members as long as they help. Neither
+    ever does worse than equal weights or the best single member, on these rows.
+
+    Args:
+        signals: one a member, all (B, C).
+        score: of a mean (B, C); higher is better.
+        space: where the mean is taken.
+        steps: the grid's step is 1 / steps.
+
+    Returns:
+        One a member, adding to 1.
+
+    >>> fit_weights([np.array([[0.0, 1.0]]), np.array([[1.0, 0.0]])], lambda mean: mean[0, 1], space="logits")
+    (1.0, 0.0)
+    """
+    if steps < 1:
+        raise UserError(f"ensemble: steps is {steps}; it must be 1 or more")
+    count = len(signals)
+    corners = [tuple(float(i == j) for j in range(count)) for i in range(count)]
+    tried: dict[tuple[float, ...], float] = {}
+
+    def value(weights: tuple[float, ...]) -> float:
+        if weights not in tried:
+            tried[weights] = score(combine(signals, weights, space))
+        return tried[weights]
+
+    start = [(1 / count,) * count, *corners]
+    if count <= 3:
+        counts = itertools.product(range(steps + 1), repeat=count)
+        grid = [tuple(n / steps for n in point) for point in counts if sum(point) == steps]
+        return max([*start, *grid], key=value)  # the first of equals, so equal weights win a tie
+    best = max(start, key=value)
+    while True:
+        better = max([best, *_moves(best, 1 / steps)], key=value)
+        if value(better) <= value(best):
+            return best
+        best = better
+
+
+def _moves(weights: tuple[float, ...], step: float) -> list[tuple[float, ...]]:
+    moves = []
+    for giver, taker in itertools.permutations(range(len(weights)), 2):
+        share = min(step, weights[giver])
+        if share > 1e-9:
+            moved = list(weights)
+            moved[giver] -= share
+            moved[taker] += share
+            moves.append(tuple(round(weight, 12) for weight in moved))
+    return moves
+
+
+def _normal(weights: Sequence[float], members: int) -> tuple[float, ...]:
+    """Weights adding to 1."""
+    if len(weights) != members:
+        raise UserError(f"ensemble: {len(weights)} weights for {members} members")
+    if not all(0 <= weight < np.inf for weight in weights) or not sum(weights) > 0:
+        raise UserError(f"ensemble: weights are {list(weights)}; they must be 0 or more, and not all 0")
+    total = float(sum(weights))
+    return tuple(float(weight) / total for weight in weights)
+
+
+def _standardised(signal: Array) -> Array:
+    there = np.isfinite(signal)
+    count = np.maximum(there.sum(1, keepdims=True), 1)
+    mean = np.where(there, signal, 0.0).sum(1, keepdims=True) / count
+    spread = np.sqrt((np.where(there, signal - mean, 0.0) ** 2).sum(1, keepdims=True) / count)
+    scaled = np.where(there, signal - mean, 0.0) / np.where(spread > 0, spread, 1.0)
+    return np.where(there, scaled, np.where(there, scaled, 0.0).min(1, keepdims=True))
+
+
+def _ranks(signal: Array) -> Array:
+    return np.asarray(rankdata(signal, method="min", axis=1)) / signal.shape[1]

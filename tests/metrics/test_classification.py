@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as peer
+
+from limbeck.metrics import classification
+from limbeck.types import Array
+
+
+def cases(classes: int, n: int = 41, seed: int = 0) -> tuple[Array, Array]:
+    rng = np.random.default_rng(seed)
+    raw = rng.integers(1, 5, (n, classes)).astype(float)  # few values, so that many tie
+    return raw / raw.sum(1, keepdims=True), rng.integers(0, classes, n)
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_equal_to_scikit_learn(classes: int) -> None:
+    probabilities, label = cases(classes)
+    said = probabilities.argmax(1)
+    area = (
+        peer.roc_auc_score(label, probabilities[:, 1])
+        if classes == 2
+        else peer.roc_auc_score(label, probabilities, multi_class="ovr")
+    )
+    assert classification.auc(probabilities, label) == pytest.approx(area)
+    assert classification.accuracy(probabilities, label) == pytest.approx(peer.accuracy_score(label, said))
+    assert classification.macro_f1(probabilities, label) == pytest.approx(peer.f1_score(label, said, average="macro"))
+    assert classification.log_loss(probabilities, label) == pytest.approx(peer.log_loss(label, probabilities))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=2, max_size=20))
+def test_area_is_the_share_of_pairs_in_order(rows: list[tuple[int, bool]]) -> None:
+    score = np.array([s for s, _ in rows], float)
+    positive = np.array([p for _, p in rows])
+    pairs = [(s > t) + 0.5 * (s == t) for s, p in rows for t, q in rows if p and not q]
+    if pairs:
+        assert classification.area_under_curve(score, positive) == pytest.approx(np.mean(pairs))
+    else:
+        assert np.isnan(classification.area_under_curve(score, positive))
+
+
+def test_swapping_two_classes_changes_no_area() -> None:
+    probabilities, label = cases(2)
+    assert classification.auc(probabilities[:, ::-1], 1 - label) == pytest.approx(
+        classification.auc(probabilities, label)
+    )
+
+
+def test_a_constant_answer_is_a_blind_guess() -> None:
+    probabilities = np.full((6, 3), 1 / 3)
+    label = np.array([0, 1, 2, 0, 1, 0])
+    assert classification.auc(probabilities, label) == 0.5
+    assert classification.log_loss(probabilities, label) == pytest.approx(np.log(3))
+
+
+def test_classes_that_no_row_has_are_left_out_of_the_area() -> None:
+    probabilities, label = cases(3)
+    probabilities, label = probabilities[label < 2], label[label < 2]
+    parts = [classification.area_under_curve(probabilities[:, c], label == c) for c in (0, 1)]
+    assert classification.auc(probabilities, label) == pytest.approx(np.mean(parts))
+
+
+def test_no_rows_have_no_value() -> None:
+    nothing, label = np.zeros((0, 2)), np.zeros(0, np.int64)
+    for metric in ("accuracy", "macro_f1", "auc", "log_loss"):
+        assert np.isnan(getattr(classification, metric)(nothing, label))
+
+
+def test_a_certain_mistake_costs_a_finite_loss() -> None:
+    assert classification.log_loss(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-15))

@@ -1,0 +1,202 @@
+import csv
+import json
+import time
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from limbeck import parts
+from limbeck.artifact import Artifact, Column
+from limbeck.encoder import Encoder
+from limbeck.encoders.history import History
+from limbeck.encoders.vocabulary import Vocabulary
+from limbeck.errors import UserError
+from limbeck.model import Model
+from limbeck.parity import Proof
+from limbeck.report import Report
+from limbeck.types import Axis, Batch, Key, Lists
+from limbeck.verbs import predict as verb
+from limbeck.verbs.export import About, Export, export
+from limbeck.verbs.predict import Predict, predict
+
+torch.set_num_threads(1)
+ITEMS = tuple(f"0{i}" for i in range(300))  # text that would lose its zero as a number
+USERS = tuple(f"u{i}" for i in range(50))
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory):
+    torch.manual_seed(0)
+    encoder = Encoder([Vocabulary("user", USERS), History("history", ITEMS, length=20)])
+    family = parts.make("models", "matrix_factorisation", {"width": 8})
+    model = Model("matrix_factorisation", {"width": 8}, encoder, family.module(encoder, len(ITEMS)), len(ITEMS))
+    some = Batch(
+        {"user": list(USERS), "history": Lists.of([ITEMS[i : i + 1 + i % 9] for i in range(50)])},
+        Key("s", np.arange(50), np.zeros(50, np.int64)),
+    )
+    columns = (Column("user", "user", "text"), Column("history", "", "text", many=True))
+    about = About("recommend", Axis("item", ITEMS), columns, Report(task="recommend"), "")
+    folder = tmp_path_factory.mktemp("run") / "small"
+    proof = Proof(encoder(some), lambda predictor: float(len(predictor(some))), 1.0)
+    export(model, folder, proof=proof, about=about, settings=Export(("fp32",)))
+    return Artifact.open(folder)
+
+
+def made(count):
+    generator = np.random.default_rng(1)
+    users = generator.choice([*USERS, "stranger"], count).tolist()
+    lists = [generator.choice(ITEMS, generator.integers(0, 9)).tolist() for _ in range(count)]
+    return users, lists
+
+
+def write(folder, ending, users, lists):
+    path = folder / f"rows.{ending}"
+    if ending == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["price", "history", "user"])
+            writer.writerows(
+                [1.5, (" " if i % 2 else "|").join(seen), u]
+                for i, (u, seen) in enumerate(zip(users, lists, strict=True))
+            )
+    elif ending == "parquet":
+        pa.parquet.write_table(pa.table({"user": users, "history": lists, "price": [1] * len(users)}), path)
+    else:
+        lines = [json.dumps({"x": {"y": 1}, "history": h, "user": u}) for u, h in zip(users, lists, strict=True)]
+        path.write_text("\n".join(lines))
+    return path
+
+
+def naive(artifact, users, lists, top):
+    """One row at a time, without files."""
+    answer, predictor = parts.get("tasks", "recommend").answer, artifact.predictor()
+    for row, (user, seen) in enumerate(zip(users, lists, strict=True)):
+        one = Batch({"user": [user], "history": Lists.of([seen])}, Key("s", np.array([row]), np.array([0])))
+        yield {"row": row, **answer(predictor(one), artifact.axis, one, top)[0]}
+
+
+def close(said, wanted):
+    assert len(said) == len(wanted)
+    for one, other in zip(said, wanted, strict=True):
+        assert one["row"] == other["row"]
+        assert [i["item"] for i in one["items"]] == [i["item"] for i in other["items"]]
+        # ONNX Runtime sums in another order for another number of rows.
+        np.testing.assert_allclose(
+            [i["score"] for i in one["items"]], [i["score"] for i in other["items"]], rtol=1e-4, atol=2e-6
+        )
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "ndjson", "parquet"])
+@pytest.mark.parametrize("answers", ["jsonl", "parquet"])
+def test_every_format_gives_the_answers_of_a_row_at_a_time(artifact, tmp_path, ending, answers):
+    users, lists = made(41)
+    out = tmp_path / "deep" / f"answers.{answers}"
+    source = write(tmp_path, ending, users, lists)
+    done = predict(artifact, source, out, settings=Predict(top=3, batch=7))
+    table = pa.parquet.read_table(out).to_pylist() if answers == "parquet" else None
+    said = table or [json.loads(line) for line in out.read_text().splitlines()]
+    close(said, list(naive(artifact, users, lists, 3)))
+    assert (done.rows, done.out) == (41, out)
+    assert done.rate == pytest.approx(41 / done.seconds)
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_answers_without_a_place_are_printed(artifact, tmp_path, capsys):
+    users, lists = made(5)
+    predict(artifact, write(tmp_path, "csv", users, lists), settings=Predict(top=2))
+    close([json.loads(line) for line in capsys.readouterr().out.splitlines()], list(naive(artifact, users, lists, 2)))
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_missing_column_is_named_before_any_work(artifact, tmp_path, ending):
+    source = write(tmp_path, ending, *made(3))
+    if ending == "jsonl":
+        source.write_text(source.read_text().replace('"user"', '"usr"'))
+    elif ending == "csv":
+        source.write_text(source.read_text().replace("user", "usr"))
+    else:
+        pa.parquet.write_table(pa.table({"usr": ["a"], "history": [["b"]]}), source)
+    out = tmp_path / "answers.jsonl"
+    with pytest.raises(UserError, match=r"has no column 'user'; it has: .*usr"):
+        predict(artifact, source, out)
+    assert not out.exists()
+
+
+def test_a_value_of_another_type_is_told_and_leaves_no_half_file(artifact, tmp_path):
+    source = tmp_path / "rows.jsonl"
+    lines = ['{"user": "u1", "history": ["01"]}'] * 3000 + ['{"user": "u1", "history": 7}']
+    source.write_text("\n".join(lines))
+    with pytest.raises(UserError, match="history"):
+        predict(artifact, source, tmp_path / "answers.jsonl")
+    assert [path.name for path in tmp_path.iterdir()] == ["rows.jsonl"]
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_an_empty_file_has_no_answers(artifact, tmp_path, ending):
+    source = tmp_path / f"rows.{ending}"
+    source.write_text("history,user\n" if ending == "csv" else "")
+    for out in (tmp_path / "a.jsonl", tmp_path / "a.parquet"):
+        assert predict(artifact, source, out).rows == 0
+        assert out.exists()
+
+
+def test_unknown_files_endings_and_settings_are_refused(artifact, tmp_path):
+    source = write(tmp_path, "csv", *made(3))
+    with pytest.raises(UserError, match="no file"):
+        predict(artifact, tmp_path / "nowhere.csv")
+    with pytest.raises(UserError, match=r"ends in '.xlsx'; answers"):
+        predict(artifact, source, tmp_path / "a.xlsx")
+    source = source.rename(tmp_path / "rows.txt")
+    with pytest.raises(UserError, match=r"ends in '.txt'; rows are read from .csv"):
+        predict(artifact, source)
+    with pytest.raises(UserError, match="top is 0"):
+        Predict(top=0)
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_file(artifact, tmp_path, monkeypatch):
+    monkeypatch.setattr(verb, "_BLOCK", 1 << 15)
+    peaks = []
+    for count in (4_000, 16_000):
+        source = write(tmp_path, "csv", *made(count))
+        before = pa.total_allocated_bytes()
+        tracemalloc.start()
+        predict(artifact, source, tmp_path / "a.jsonl", settings=Predict(top=1, batch=64))
+        peaks.append(tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() - before)
+        tracemalloc.stop()
+    assert peaks[1] < 1.3 * peaks[0]
+
+
+@pytest.mark.slow
+def test_it_is_as_quick_as_a_bare_script(artifact, tmp_path):
+    source, out = write(tmp_path, "csv", *made(30_000)), tmp_path / "a.jsonl"
+
+    def bare():
+        predictor, answer = artifact.predictor(), parts.get("tasks", "recommend").answer
+        options = pyarrow.csv.ConvertOptions(
+            include_columns=["user", "history"], column_types={"user": pa.string(), "history": pa.string()}
+        )
+        done = 0
+        with out.open("w") as file:
+            for block in pyarrow.csv.open_csv(source, convert_options=options):
+                for start in range(0, block.num_rows, 512):
+                    part = block.slice(start, 512).to_pydict()
+                    lists = Lists.of([text.replace("|", " ").split() for text in part["history"]])
+                    key = Key("s", np.arange(len(lists)), np.zeros(len(lists), np.int64))
+                    batch = Batch({"user": part["user"], "history": lists}, key)
+                    for one in answer(predictor(batch), artifact.axis, batch, 10):
+                        file.write(json.dumps({"row": done, **one}, ensure_ascii=False) + "\n")
+                        done += 1
+
+    ours, theirs = [], []
+    for _ in range(3):
+        start = time.perf_counter()
+        bare()
+        theirs.append(time.perf_counter() - start)
+        ours.append(predict(artifact, source, out).seconds)
+    assert min(ours) < min(theirs) / 0.8
