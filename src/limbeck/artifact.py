@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +24,32 @@ TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 0.05}
 """How far golden answers may be off, relative to the largest; processors round int8 products differently."""
 
 Type = Literal["text", "integer", "number", "boolean", "time"]
+
+
+@dataclass(frozen=True)
+class Export:
+    """How a student leaves.
+
+    Args:
+        precisions: which files to write; fp32 always is.
+        int8: `dynamic` measures activations in every call, `static` uses ranges from calibration (and
+            alone makes convolutions faster), `auto` keeps the one that judges better, then the smaller.
+        allowed_loss: share of the headline, on validation rows, that int8 may lose.
+        required: whether a refused int8 refuses the export; else its file is left out.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    precisions: tuple[Precision, ...] = ("fp32", "int8")
+    int8: Literal["dynamic", "static", "auto"] = "auto"
+    allowed_loss: float = 0.01
+    required: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.allowed_loss < 1:
+            raise UserError(f"allowed_loss is {self.allowed_loss}; it is a share of the headline, 0 or more, below 1")
+        if "fp32" not in self.precisions:
+            raise UserError("export.precisions must hold fp32, which int8 is held against")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from limbeck import page, parts, report, verdict
-from limbeck.artifact import Artifact, Column
+from limbeck.artifact import Artifact, Column, Export
 from limbeck.measure import Speed, speed
 from limbeck.parity import Proof
 from limbeck.recipe import Protocol
@@ -22,7 +22,7 @@ from limbeck.task import Judgement, Problem
 from limbeck.teach import Desk, Lived
 from limbeck.tutor import Tutor, judged
 from limbeck.types import Array, Predictor, Rows, fingerprint
-from limbeck.verbs.export import About, Export, export
+from limbeck.verbs.export import About, export
 
 SHOWN = 60
 """Rows in the browser of disagreements: enough to see a pattern, few enough to read."""
@@ -290,6 +290,7 @@ def _leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expo
     model = lived.model
     mark = fingerprint("left", 1, model=model.fingerprint, settings=asdict(settings), recipe=about.recipe)
     folder = out / "artifact" / name.replace("/", "-")
+    store = outcome.stores[0].fingerprint
 
     def make(place: Path) -> None:
         desk.teller.say(f"  {name}: exporting")
@@ -300,7 +301,7 @@ def _leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expo
             higher_is_better=desk.task.higher_is_better,
         )
         columns = Column.of(problem.train, model.reads)
-        own = replace(about, columns=columns, axis=problem.axis, fingerprints={**about.fingerprints, "model": mark})
+        own = replace(about, columns=columns, axis=problem.axis, fingerprints={**about.fingerprints, "model": mark, "store": store})
         done = export(model, folder, proof=proof, about=own, settings=settings)
         told = {precision: asdict(parity) for precision, parity in done.parity.items()}
         opened = Artifact.open(folder)

@@ -78,7 +78,8 @@ class Encoder:
     @property
     def padded(self) -> tuple[tuple[str, ...], ...]:
         """Groups of tensors that are padded alike on the right, as their encodings declare under `padded`."""
-        return tuple(tuple(e.padded) for e in self.encodings if getattr(e, "padded", ()))
+        groups = [tuple(getattr(e, "padded", ())) for e in self.encodings]
+        return tuple(group for group in groups if group)
 
     @property
     def fingerprint(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class Knowledge:
         temperatures: with `top`, those at which the mass outside the best is kept in `.tail`.
         seed: of the drawing, which depends on nothing else but the row's id and view.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     dtype: Dtype = "float16"
     top: int | None = None

@@ -8,14 +8,35 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 
+from limbeck.artifact import Export
 from limbeck.errors import Mistake, RecipeError, UserError
 from limbeck.split import Split
 from limbeck.knowledge import Knowledge
 from limbeck.types import fingerprint
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _said(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Validate, and bring what a value itself objects to among the other mistakes."""
+    try:
+        return check(value)
+    except UserError as wrong:
+        raise ValueError(str(wrong)) from None
+
+
+SAID = WrapValidator(_said)
 
 
 class Strict(BaseModel):
@@ -148,7 +169,7 @@ class Protocol(Strict):
     """One way of splitting, with the seeds of the splits."""
 
     name: str
-    split: Split
+    split: Annotated[Split, SAID]
     splits: tuple[int, ...] = (0,)
     options: dict[str, Any] = {}
 
@@ -168,22 +189,6 @@ class Data(Part):
         return self
 
 
-class Ways(Strict):
-    """How the student leaves.
-
-    Args:
-        precisions: fp32 always; int8 where wanted.
-        int8: how weights are quantised; `auto` keeps the better on validation rows.
-        allowed_loss: the relative loss of the headline that int8 may cost.
-        required: int8 that loses more ends the run instead of being left out.
-    """
-
-    precisions: tuple[Literal["fp32", "int8"], ...] = ("fp32", "int8")
-    int8: Literal["dynamic", "static", "auto"] = "auto"
-    allowed_loss: Annotated[float, Field(ge=0)] = 0.01
-    required: bool = False
-
-
 class Recipe(Strict):
     """One run."""
 
@@ -196,10 +201,10 @@ class Recipe(Strict):
     teacher: Teacher
     students: Annotated[tuple[Student, ...], Field(min_length=1)]
     objective: Annotated[tuple[Loss, ...], Field(min_length=1)]
-    label: Knowledge = Knowledge()
+    label: Annotated[Knowledge, SAID] = Knowledge()
     training: Training = Training()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
-    export: Ways = Ways()
+    export: Annotated[Export, SAID] = Export()
 
     @field_validator("students")
     @classmethod
@@ -255,9 +260,11 @@ def parse(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> 
     try:
         recipe = Recipe.model_validate(said)
     except ValidationError as wrong:
-        raise RecipeError(source, twice + [_mistake(dict(e), lines) for e in wrong.errors()]) from None
-    except UserError as wrong:  # a split or a store's settings that contradict themselves
-        raise RecipeError(source, [*twice, Mistake(str(wrong))]) from None
+        told = [dict(e) for e in wrong.errors()]
+        # A list whose one member is wrong counts as too short to pydantic; the member's own mistake says more.
+        inner = {tuple(e["loc"])[:-1] for e in told} | {tuple(e["loc"])[:1] for e in told if len(e["loc"]) > 1}
+        told = [e for e in told if e["type"] != "too_short" or tuple(e["loc"]) not in inner]
+        raise RecipeError(source, twice + [_mistake(e, lines) for e in told]) from None
     if twice:
         raise RecipeError(source, twice)
     return recipe, lines
@@ -312,7 +319,7 @@ def dotted(path: Sequence[str | int]) -> str:
 def _mistake(error: dict[str, Any], lines: Lines) -> Mistake:
     path = tuple(error["loc"])
     message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         near = difflib.get_close_matches(str(path[-1]), _keys(path[:-1]), n=1)
         message = f"unknown key '{path[-1]}'" + (f"; did you mean '{near[0]}'?" if near else "")
     elif error["type"] == "missing":

@@ -24,7 +24,7 @@ from limbeck.task import Problem
 from limbeck.teach import Desk, Lesson, Lived, choose, teach, with_choice
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of, without_forgotten
 from limbeck.types import Axis, Rows
-from limbeck.verbs.export import About, Export
+from limbeck.verbs.export import About
 from limbeck.verbs.label import Labelling, label
 
 
@@ -70,7 +70,7 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
             splits.append(_split(desk, bound, protocol, seed))
         outcomes.append(_outcome(desk, protocol, splits))
     with _timed(desk, "report"):
-        found = compose(desk, outcomes, about=_about(bound), settings=Export(**recipe.export.model_dump()), out=out)
+        found = compose(desk, outcomes, about=_about(bound), settings=recipe.export, out=out)
         write(found, disagreements(desk, outcomes[0], outcomes[0].students[0]), out)
     teller.say(found.verdict)
     return found

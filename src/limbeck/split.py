@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -45,6 +45,8 @@ class Split:
         stratify: draw each label by itself.
         validation_share: above 0, below 1.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     kind: Literal["user_random", "leave_last_out", "time_cut", "group", "random", "given"]
     shares: tuple[float, float, float] = (8, 1, 1)

@@ -15,7 +15,8 @@ from limbeck.model import Model
 from limbeck.parity import Bench, Proof
 from limbeck.report import Report
 from limbeck.types import Axis, Batch, Key, Lists
-from limbeck.verbs.export import About, Export, export
+from limbeck.artifact import Export
+from limbeck.verbs.export import About, export
 
 torch.set_num_threads(1)
 WORDS = tuple(f"word{i}" for i in range(800))

@@ -21,7 +21,8 @@ from limbeck.parity import Proof
 from limbeck.report import Report
 from limbeck.types import Axis, Batch, Key, Lists
 from limbeck.verbs import predict as verb
-from limbeck.verbs.export import About, Export, export
+from limbeck.artifact import Export
+from limbeck.verbs.export import About, export
 from limbeck.verbs.predict import Predict, predict
 
 torch.set_num_threads(1)

@@ -1,0 +1,77 @@
+"""The command `limbeck`: every error ends here, as one plain message and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from types import TracebackType
+
+from limbeck.errors import LimbeckError
+
+INTERRUPTED = 130
+USERS = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
+USERS |= {errno.ENAMETOOLONG, errno.ENOENT, errno.EDQUOT}
+"""Errors of the disk that whoever typed the command can mend."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: without the program's name; by default those the process was given.
+
+    Returns:
+        The exit code: 0 done, 2 the user's mistake, 3 the gate refused, 4 parity refused, 5 diverged,
+        130 interrupted; a fault of ours leaves through `sys.excepthook`, with 1.
+    """
+    import click
+    from typer.main import get_command
+
+    from limbeck.cli.app import app
+
+    sys.excepthook = _fault
+    command = get_command(app)
+    try:
+        if "_LIMBECK_COMPLETE" in os.environ:
+            command.main(prog_name="limbeck")
+        with command.make_context("limbeck", list(sys.argv[1:] if arguments is None else arguments)) as context:
+            command.invoke(context)
+        sys.stdout.flush()
+    except click.exceptions.Exit as left:
+        return left.exit_code
+    except click.ClickException as wrong:
+        return _say(wrong.format_message(), wrong.exit_code)
+    except LimbeckError as wrong:
+        return _say(str(wrong), wrong.exit_code)
+    except BrokenPipeError:
+        # Whoever read the answers has enough of them; Python's own flush at the end must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as wrong:
+        if wrong.errno not in USERS:
+            raise
+        return _say(f"{wrong.filename or 'the disk'}: {wrong.strerror}", 2)
+    except (KeyboardInterrupt, click.Abort):
+        return _say("interrupted; the same command goes on from here", INTERRUPTED)
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    print(f"limbeck: {message}", file=sys.stderr)
+    return code
+
+
+def _fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
+    """Say a fault of ours in one line, and keep its traceback where it can be sent from."""
+    text = "".join(traceback.format_exception(kind, fault, trace))
+    if os.environ.get("LIMBECK_DEBUG"):
+        print(text, file=sys.stderr, end="")
+        return
+    handle, path = tempfile.mkstemp(prefix="limbeck-", suffix=".txt")
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(text)
+    said = f"a fault of ours: {kind.__name__}: {fault}; its traceback is in {path} (LIMBECK_DEBUG=1 prints it)"
+    print(f"limbeck: {said}", file=sys.stderr)

@@ -133,9 +133,7 @@ class Tokens:
     def fingerprint(self) -> str:
         """Of the tokenizer and the cut."""
         cuts = {"length": self.length, "tail": self.tail}
-        return fingerprint(
-            "tokens", 1, column=self.column, tokenizer=self._json, config=self.config, **cuts
-        )
+        return fingerprint("tokens", 1, column=self.column, tokenizer=self._json, config=self.config, **cuts)
 
     def save(self, folder: Path) -> dict[str, Any]:
         """The tokenizer's JSON, and where there is one the network's configuration."""

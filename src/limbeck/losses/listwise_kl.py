@@ -47,7 +47,7 @@ def listwise_kl(
     p_log = torch.log_softmax((teacher.detach().float() / temperature).masked_fill_(out, LOW), 1)
     p = p_log.exp()
     empty = out.all(1)
-    loss = torch.linalg.vecdot(p, p_log) + _SoftCrossEntropy.apply(student, p, out)
+    loss = torch.linalg.vecdot(p, p_log) + _SoftCrossEntropy.apply(student, p, out)  # type: ignore[no-untyped-call]  # torch's
     return loss.masked_fill(empty, 0.0).mean()
 
 

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 class Factors(nn.Module):
     """Scores U V^T + b.
 
-    A user who was not there in training gets the vector that a linear map makes of the mean of the
-    vectors of the items in the history; the map is fitted after training, on the training users.
+    A user who was not there in training gets the vector that a linear map makes of the vectors of the
+    items in the history (their mean, and their sum over the root of their number: how sure a history
+    makes a user's vector lies between the two); the map is fitted after training, on the training users.
 
     Args:
         users, items: sizes of the embedding tables, reserved ids included.
@@ -40,7 +41,7 @@ class Factors(nn.Module):
         self.user = nn.Embedding(users, width)
         self.item = nn.Embedding(items, width)
         self.bias = nn.Parameter(torch.zeros(items - RESERVED))
-        self.register_buffer("fold", torch.zeros(width + 1, width))
+        self.register_buffer("fold", torch.zeros(2 * width + 1, width))
         nn.init.normal_(self.user.weight, std=spread)
         nn.init.normal_(self.item.weight, std=spread)
 
@@ -59,10 +60,11 @@ class Factors(nn.Module):
         return self.summary(history) @ self.fold
 
     def summary(self, history: Tensor) -> Tensor:
-        """Mean item vector of a history, and a 1: (B, D + 1)."""
+        """Mean and root-scaled sum of a history's item vectors, and a 1: (B, 2 D + 1)."""
         there = (history >= RESERVED).to(self.item.weight.dtype).unsqueeze(2)
-        mean = (self.item(history) * there).sum(1) / there.sum(1).clamp(min=1.0)
-        return torch.cat([mean, torch.ones_like(mean[:, :1])], 1)
+        count = there.sum(1).clamp(min=1.0)
+        total = (self.item(history) * there).sum(1)
+        return torch.cat([total / count, total / count.sqrt(), torch.ones_like(count)], 1)
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class MatrixFactorisation:
         width: D, numbers a vector.
         spread: standard deviation of fresh vectors.
         dropout: share of the numbers of a user's vector dropped while training.
-        fold_l2: ridge penalty of the map that folds new users in.
+        fold_l2: ridge penalty of the map that folds new users in, relative to its inputs' mean square.
 
     Source: Koren, Bell, Volinsky 2009; the fold-in map is ours, a ridge regression.
     """
@@ -81,7 +83,7 @@ class MatrixFactorisation:
     width: int = 16
     spread: float = 0.1
     dropout: float = 0.0
-    fold_l2: float = 1e-3
+    fold_l2: float = 3e-3
 
     kinds: ClassVar[Mapping[str, Kind]] = {"scores": "scores"}
 
@@ -105,5 +107,6 @@ class MatrixFactorisation:
         with torch.no_grad():
             summary = module.summary(inputs["history"]).double()
             vectors = module.user(inputs["user"]).double()
-            gram = summary.T @ summary + self.fold_l2 * len(summary) * torch.eye(summary.shape[1], dtype=torch.double)
-            module.fold.copy_(torch.linalg.solve(gram, summary.T @ vectors).float())
+            gram = summary.T @ summary
+            ridge = self.fold_l2 * gram.diagonal().mean() * torch.eye(len(gram), dtype=torch.double)
+            module.fold.copy_(torch.linalg.solve(gram + ridge, summary.T @ vectors).float())

@@ -365,7 +365,8 @@ def _schedule(training: Training, share: float) -> float:
 def _average(student: nn.Module, training: Training) -> AveragedModel | None:
     if training.ema is None:
         return None
-    return AveragedModel(student, multi_avg_fn=get_ema_multi_avg_fn(training.ema), use_buffers=True)
+    decayed = get_ema_multi_avg_fn(training.ema)  # type: ignore[no-untyped-call]  # torch's
+    return AveragedModel(student, multi_avg_fn=decayed, use_buffers=True)
 
 
 def _batches(loader: Any, epoch: int, start: int) -> Iterator[Any]:

@@ -11,41 +11,14 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
 
 from limbeck import atomic, graph, parts, report
-from limbeck.artifact import MANIFEST, MODELS, Column, Contract, Precision, Slot, golden, seal, write_json
+from limbeck.artifact import MANIFEST, MODELS, Column, Contract, Export, Precision, Slot, golden, seal, write_json
 from limbeck.encoder import Encoder
 from limbeck.errors import ParityRefused, UserError
 from limbeck.model import Model
 from limbeck.parity import Bench, Candidate, Parity, Proof
 from limbeck.types import Axis
-
-
-@dataclass(frozen=True)
-class Export:
-    """Settings.
-
-    Args:
-        precisions: which files to write; fp32 always is.
-        int8: `dynamic` measures activations in every call, `static` uses ranges from calibration (and
-            alone makes convolutions faster), `auto` keeps the one that judges better, then the smaller.
-        allowed_loss: share of the headline that int8 may lose.
-        required: whether a refused int8 refuses the export; else its file is left out.
-        opset: of ONNX.
-    """
-
-    precisions: tuple[Precision, ...] = ("fp32", "int8")
-    int8: Literal["dynamic", "static", "auto"] = "auto"
-    allowed_loss: float = 0.01
-    required: bool = False
-    opset: int = graph.OPSET
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.allowed_loss < 1:
-            raise UserError(f"allowed_loss is {self.allowed_loss}; it is a share of the headline, 0 or more, below 1")
-        if "fp32" not in self.precisions:
-            raise UserError("export.precisions must hold fp32, which int8 is held against")
 
 
 @dataclass(frozen=True)
@@ -104,7 +77,7 @@ def export(model: Model, folder: Path, *, proof: Proof, about: About, settings: 
         encoder = Encoder.load(half / "encoder")
         columns = _columns(about.columns, encoder.reads)
         bench = Bench(model, encoder, columns, proof)
-        files = {"fp32": bench.candidate(_fp32(model, bench, settings.opset))}
+        files = {"fp32": bench.candidate(_fp32(model, bench))}
         parity: dict[Precision, Parity] = {"fp32": bench.hold(files["fp32"])}
         if "int8" in settings.precisions:
             parity["int8"], files["int8"] = _int8(files["fp32"], bench, settings)
@@ -120,13 +93,13 @@ def export(model: Model, folder: Path, *, proof: Proof, about: About, settings: 
     return Exported(folder, parity)
 
 
-def _fp32(model: Model, bench: Bench, opset: int) -> bytes:
+def _fp32(model: Model, bench: Bench) -> bytes:
     family = parts.get("models", model.family)
     offered = getattr(parts.make("models", model.family, model.settings), "onnx_translations", None)
     translations: Mapping[Callable[..., object], Callable[..., object]] = offered() if offered else {}
     try:
         return graph.to_onnx(
-            bench.module, bench.requests(3, 8), free=bench.requests.free, translations=translations, opset=opset
+            bench.module, bench.requests(3, 8), free=bench.requests.free, translations=translations
         )
     except ValueError as failed:
         raise UserError(f"{family.__name__} cannot become ONNX with free rows and lengths: {failed}") from failed

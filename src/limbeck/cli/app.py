@@ -1,0 +1,43 @@
+"""All commands under one roof. Each imports what it needs when it is called, so that help comes at once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from limbeck.cli import answer, compare, data, parts, recipe, start, store, way
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Turns large models into small ones a shop can afford to run, and proves what was kept.",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("limbeck"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    return
+
+
+for command in (
+    start.init, recipe.check, recipe.run, way.label, way.distill, way.evaluate, way.export,
+    answer.predict, compare.compare,
+):  # fmt: skip
+    app.command()(command)
+app.command(name="list")(parts.list_parts)
+app.add_typer(data.app, name="data")
+app.add_typer(store.app, name="store")
