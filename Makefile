@@ -9,13 +9,6 @@ READY := .venv/.ready
 RECIPE := recipes/recommend-ml-100k.yaml
 BENCHES := bench-recommend bench-text bench-loop bench-store
 
-# One thread a process: tests run side by side, and sums keep their order.
-export OMP_NUM_THREADS ?= 1
-export MKL_NUM_THREADS ?= 1
-export OPENBLAS_NUM_THREADS ?= 1
-export TOKENIZERS_PARALLELISM ?= false
-export HF_HUB_OFFLINE ?= 1
-
 .DELETE_ON_ERROR:
 .PHONY: setup browser demo test quick check bench $(BENCHES) docs clean
 
@@ -43,11 +36,15 @@ browser:
 	elif sudo -n true 2>/dev/null; then sudo -n apt-get -qq update && sudo -n DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends chromium; \
 	else echo "the page's tests need chromium: sudo apt-get install chromium"; fi
 
+# The command prints the verdict, and where report and artifact lie.
 demo: $(READY)
-	@start=$$(date +%s); $(BIN)/limbeck run $(RECIPE) && \
-	echo "took $$(( $$(date +%s) - start )) s" && \
-	echo "report    runs/$(basename $(notdir $(RECIPE)))/report.html" && \
-	echo "artifact  $$(ls -d runs/$(basename $(notdir $(RECIPE)))/artifact/*)"
+	@start=$$(date +%s); $(BIN)/limbeck run $(RECIPE) && echo "took $$(( $$(date +%s) - start )) s"
+
+# One thread a process: tests run side by side, and sums keep their order.
+test quick: export OMP_NUM_THREADS := 1
+test quick: export MKL_NUM_THREADS := 1
+test quick: export OPENBLAS_NUM_THREADS := 1
+test quick: export TOKENIZERS_PARALLELISM := false
 
 test: $(READY) browser
 	$(BIN)/python -m pytest --verbosity=0 -n $(JOBS) --dist worksteal --durations=10

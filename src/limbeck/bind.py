@@ -52,7 +52,9 @@ def bind(recipe: Recipe, base: Path) -> Bound:
     source = open_source(recipe.data, base)
     for role in task.roles:
         source.rows.role(role)
-    others = [open_source(Data.model_validate(spec), base).rows for spec in recipe.data.unlabelled if "make" not in spec]
+    others = [
+        open_source(Data.model_validate(spec), base).rows for spec in recipe.data.unlabelled if "make" not in spec
+    ]
     return Bound(recipe, base, task, source, tuple(others))
 
 
@@ -81,13 +83,27 @@ def options_of(task: Task, recipe: Recipe, protocol: Protocol) -> dict[str, Any]
     return {**task.options, **given}
 
 
+def protocol_of(recipe: Recipe, name: str | None = None) -> Protocol:
+    """The protocol of this name, or the first.
+
+    Raises:
+        UserError: the recipe has none of this name.
+    """
+    found = [protocol for protocol in recipe.protocols if name in (None, protocol.name)]
+    if not found:
+        raise UserError(f"no protocol '{name}'; the recipe has: {', '.join(p.name for p in recipe.protocols)}")
+    return found[0]
+
+
 def problem_of(bound: Bound, protocol: Protocol, split: int) -> Problem:
     """The task's problem for one protocol and split seed, unlabelled rows included."""
     part = assign(bound.source.rows, replace(protocol.split, seed=split))
     problem = bound.task.prepare(bound.source, part, options_of(bound.task, bound.recipe, protocol))
     for name in ("train", "validation", "test"):
         if not len(getattr(problem, name)):
-            raise UserError(f"protocol '{protocol.name}': no row is left for {name}; give data more rows or other shares")
+            raise UserError(
+                f"protocol '{protocol.name}': no row is left for {name}; give data more rows or other shares"
+            )
     others = [_like(rows, problem.train) for rows in bound.others]
     for spec in bound.recipe.data.unlabelled:
         if "make" in spec:

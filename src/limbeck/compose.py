@@ -301,7 +301,12 @@ def _leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expo
             higher_is_better=desk.task.higher_is_better,
         )
         columns = Column.of(problem.train, model.reads)
-        own = replace(about, columns=columns, axis=problem.axis, fingerprints={**about.fingerprints, "model": mark, "store": store})
+        own = replace(
+            about,
+            columns=columns,
+            axis=problem.axis,
+            fingerprints={**about.fingerprints, "model": mark, "store": store},
+        )
         done = export(model, folder, proof=proof, about=own, settings=settings)
         told = {precision: asdict(parity) for precision, parity in done.parity.items()}
         opened = Artifact.open(folder)

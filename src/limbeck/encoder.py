@@ -55,10 +55,14 @@ class Encoding(Protocol):
         ...
 
     @classmethod
-    def load(cls, folder: Path, settings: dict[str, Any]) -> Encoding: ...
+    def load(cls, folder: Path, settings: dict[str, Any]) -> Encoding:
+        """Read what `save` wrote."""
+        ...
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Of everything that decides an answer."""
+        ...
 
 
 class Encoder:
@@ -73,6 +77,7 @@ class Encoder:
 
     @property
     def reads(self) -> tuple[str, ...]:
+        """The columns its encodings take, once each."""
         return tuple(dict.fromkeys(e.column for e in self.encodings))
 
     @property
@@ -83,6 +88,7 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
+        """Of its encodings, in their order."""
         return fingerprint("encoder", 1, encodings=[e.fingerprint for e in self.encodings])
 
     def __getitem__(self, column: str) -> Any:

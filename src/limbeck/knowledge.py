@@ -36,7 +36,7 @@ class Knowledge:
             `top` entries; none keeps all.
         sampled: with `top`, also this many entries drawn evenly from the others that are not ruled
             out. They follow the best in `.ids` and `.values`: position `top` is the first drawn.
-        temperatures: with `top`, those at which the mass outside the best is kept in `.tail`.
+        temperatures: with `top`, those at which the mass outside the kept entries is kept in `.tail`.
         seed: of the drawing, which depends on nothing else but the row's id and view.
     """
 
@@ -237,7 +237,7 @@ def _check_tails(knowledge: Knowledge, signals: Signals) -> None:
 def shorten(
     values: Array, knowledge: Knowledge, id: Array, view: Array, *, of_probabilities: bool = False
 ) -> tuple[Array, Array, Array]:
-    """The best entries of a long head, some drawn from the rest, and the mass outside the best.
+    """The best entries of a long head, some drawn from the rest, and the mass outside both.
 
     The best come first, in falling order; of equal ones the lowest position is kept. Entries of -inf
     are never kept: a row with too few others has id -1 and value -inf in the places left over.
@@ -251,7 +251,7 @@ def shorten(
 
     Returns:
         ids int32 (B, top + sampled), values (B, top + sampled), and tail float32 (B, temperatures): the
-        softmax mass outside the best, counted in float64 before any rounding.
+        softmax mass outside the kept entries, counted in float64 before any rounding.
     """
     top = knowledge.top or values.shape[1]
     ids = np.full((len(values), top + knowledge.sampled), -1, np.int32)
@@ -270,7 +270,7 @@ def shorten(
             ids[part, top:] = _drawn(block, best, seeds[part], knowledge.sampled)
         kept[part] = np.where(ids[part] < 0, -np.inf, np.take_along_axis(block, np.maximum(ids[part], 0), axis=1))
         for column, temperature in enumerate(knowledge.temperatures):
-            tail[part, column] = _outside(block, best, temperature, of_probabilities)
+            tail[part, column] = _outside(block, ids[part], temperature, of_probabilities)
     return ids, kept, tail
 
 
@@ -289,17 +289,17 @@ def _best(values: Array, top: int) -> Array:
     return np.where(np.isneginf(chosen), -1, best)
 
 
-def _outside(values: Array, best: Array, temperature: float, of_probabilities: bool) -> Array:
+def _outside(values: Array, kept: Array, temperature: float, of_probabilities: bool) -> Array:
     exact = values.astype(np.float64)
     if of_probabilities:
         with np.errstate(divide="ignore"):
             exact = np.log(exact)
     greatest = exact.max(axis=1, keepdims=True)
     mass = np.exp((exact - np.where(np.isneginf(greatest), 0.0, greatest)) / temperature)
-    rows, places = np.nonzero(best >= 0)
+    rows, places = np.nonzero(kept >= 0)
     inside = np.zeros_like(mass)
-    inside[rows, best[rows, places]] = mass[rows, best[rows, places]]
-    mass[rows, best[rows, places]] = 0.0
+    inside[rows, kept[rows, places]] = mass[rows, kept[rows, places]]
+    mass[rows, kept[rows, places]] = 0.0
     outside = mass.sum(1)
     whole = outside + inside.sum(1)
     return outside / np.where(whole > 0, whole, 1.0)

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from limbeck.errors import UserError
 from limbeck.objective import Objective
@@ -19,7 +20,9 @@ Said = Mapping[str, Tensor]
 class Knowledge(Protocol):
     """Stored answers, found by key: what an open store is to the loop."""
 
-    def gather(self, id: Array, view: Array | None = None) -> Signals: ...
+    def gather(self, id: Array, view: Array | None = None) -> Signals:
+        """The signals of these rows, in this order."""
+        ...
 
 
 def as_batch(batch: Any) -> dict[str, Tensor]:
@@ -46,15 +49,15 @@ def speaker(module: nn.Module, batch: Mapping[str, Tensor], who: str) -> Callabl
         batch: an example of what will come.
         who: `student` or `teacher`, for messages.
     """
-    parameters = inspect.signature(getattr(module, "module", module).forward).parameters.values()
+    inner = module.module if isinstance(module, DistributedDataParallel) else module
+    parameters = inspect.signature(inner.forward).parameters.values()
     named = [p.name for p in parameters if p.name in batch]
-    needed = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in batch
+    wanted = [
+        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
     ]
+    needed = [name for name in wanted if name not in batch]
     if not named or needed:
-        if "x" not in batch or len(needed) > 1:
+        if "x" not in batch or (needed and len(wanted) > 1):
             lacking = ", ".join(needed) or "no column by name"
             raise UserError(f"{who}: forward wants {lacking}; the batch has {', '.join(batch)}")
         return lambda rows: _signals(module(rows["x"]), who)
@@ -81,7 +84,7 @@ def freeze(teacher: nn.Module) -> nn.Module:
 
 
 def _asleep(module: nn.Module) -> Callable[[bool], nn.Module]:
-    def train(mode: bool = True) -> nn.Module:
+    def train(mode: bool = True) -> nn.Module:  # noqa: ARG001  # as torch calls it
         return module
 
     return train
@@ -109,31 +112,32 @@ def dry_batch(
 ) -> None:
     """Send one batch through everything without gradients, so that what cannot fit fails at once.
 
-    Lazy projections of the objective take their sizes here. Neither the student's buffers nor the
-    random state move.
+    Lazy projections of the objective take their sizes here. Neither the buffers of student and
+    objective nor the random state move.
 
     Raises:
         UserError: shapes of student and teacher that do not fit, in words.
     """
-    buffers = {name: value.clone() for name, value in student.named_buffers()}
+    buffers = [b for module in (student, objective) for b in module.buffers() if not nn.parameter.is_lazy(b)]
+    before = [buffer.clone() for buffer in buffers]
     with torch.random.fork_rng(), torch.no_grad():
         said = speaker(student, batch, "student")(batch)
         known = teacher(batch) if teacher else {}
-        _compare(said, known)
+        _compare(said, known, {name for term in objective.terms for name in getattr(term, "projects", ())})
         total, _ = objective(said, known, batch)
-    for name, value in student.named_buffers():
-        value.copy_(buffers[name])
+        for buffer, value in zip(buffers, before, strict=True):
+            buffer.copy_(value)
     if total.dim() != 0:
         raise UserError(f"the objective answers a tensor of shape {tuple(total.shape)}; a loss is one number")
 
 
-def _compare(student: Said, teacher: Said) -> None:
-    for name in student.keys() & teacher.keys():
+def _compare(student: Said, teacher: Said, projected: set[str]) -> None:
+    for name in sorted(student.keys() & teacher.keys() - projected):
         ours, theirs = student[name], teacher[name]
+        if not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
+            continue  # such as the caches and tuples of transformers' outputs
         if ours.dim() != theirs.dim():
             raise UserError(f"student: '{name}' has {ours.dim()} axes, the teacher's has {theirs.dim()}")
         for axis, (a, b) in enumerate(zip(ours.shape, theirs.shape, strict=True), 1):
             if a != b:
                 raise UserError(f"student: axis {axis} of '{name}' is {a}, not {b}")
-
-

@@ -1,8 +1,10 @@
-"""Batches of a fixed source: the encoder's tensors, computed once and gathered by position."""
+"""Batches: a fixed source's tensors, computed once and gathered by position; or what any loader yields."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,9 @@ from torch import Tensor
 
 from limbeck.errors import UserError
 from limbeck.types import Array
+
+PADDING = {"targets": -1}
+"""Position 0 is an item in targets, which are padded with -1; ids of encoders are padded with 0."""
 
 
 class TableLoader:
@@ -24,7 +29,8 @@ class TableLoader:
         batch_size: rows a step sees over all processes.
         seed: of the order.
         view: int64 (N,), 0 by default.
-        padded: groups of tensors padded alike, cut together to their first's longest row of a batch.
+        padded: groups of tensors padded alike, on the right, cut together to their first's longest row
+            of a batch.
         bucket: group rows of like length, by the first padded tensor.
     """
 
@@ -46,7 +52,7 @@ class TableLoader:
         self.tensors["view"] = torch.zeros(len(id), dtype=torch.int64) if view is None else torch.from_numpy(view)
         self.batch_size = batch_size
         self.seed = seed
-        self.lengths = {tuple(group): _lengths(self.tensors[group[0]]) for group in padded}
+        self.lengths = {tuple(group): _lengths(self.tensors[group[0]], PADDING.get(group[0], 0)) for group in padded}
         if bucket and not self.lengths:
             raise UserError("training.bucket groups rows by length, but this model reads no sequence; leave it out")
         self.bucket = bucket
@@ -54,7 +60,7 @@ class TableLoader:
 
     def __len__(self) -> int:
         """Steps an epoch."""
-        return -(-len(self.tensors["id"]) // self.batch_size)
+        return math.ceil(len(self.tensors["id"]) / self.batch_size)
 
     def order(self, epoch: int) -> Tensor:
         """The positions of an epoch, (N,)."""
@@ -77,18 +83,42 @@ class TableLoader:
         order = self.order(epoch)
         for step in range(start, len(self)):
             whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-            yield self.gather(whole[self.process :: self.processes])
+            # Of a last batch with fewer rows than processes, some rows are given twice: a mean needs a row.
+            mine = torch.arange(self.process, max(len(whole), self.process + 1), self.processes)
+            yield self.gather(whole[mine % len(whole)])
 
     def gather(self, positions: Tensor) -> dict[str, Tensor]:
         """The rows at these positions."""
         batch = {name: tensor.index_select(0, positions) for name, tensor in self.tensors.items()}
         for group, lengths in self.lengths.items():
-            width = max(1, int(lengths.index_select(0, positions).max())) if len(positions) else 1
+            width = max(1, int(lengths.index_select(0, positions).max()))
             batch.update({name: batch[name][:, :width] for name in group})
         return batch
 
 
-def _lengths(padded: Tensor) -> Tensor:
-    """Places up to the last that is not padding (0, or -1 in targets), (N,)."""
+def _lengths(padded: Tensor, padding: int) -> Tensor:
+    """Places up to the last that is not padding, (N,)."""
     places = torch.arange(1, padded.shape[1] + 1)
-    return (((padded != 0) & (padded != -1)) * places).amax(1)
+    return ((padded != padding) * places).amax(1)
+
+
+def batches_of(loader: Any, epoch: int) -> Iterator[Any]:
+    """What any loader yields in an epoch."""
+    if isinstance(loader, TableLoader):
+        return loader.batches(epoch)
+    if hasattr(getattr(loader, "sampler", None), "set_epoch"):
+        loader.sampler.set_epoch(epoch)
+    return iter(loader)
+
+
+def parts_of(batch: Mapping[str, Tensor], count: int) -> Iterator[tuple[Mapping[str, Tensor], float, bool]]:
+    """A batch in `count` parts, each with its share of the rows, and whether it is the last."""
+    rows = len(next(iter(batch.values())))
+    count = min(count, rows)
+    if count <= 1:
+        yield batch, 1.0, True
+        return
+    edges = [rows * i // count for i in range(count + 1)]
+    for i in range(count):
+        part = {name: value[edges[i] : edges[i + 1]] for name, value in batch.items()}
+        yield part, (edges[i + 1] - edges[i]) / rows, i == count - 1

@@ -74,11 +74,13 @@ class Model:
 
     @property
     def kinds(self) -> Mapping[str, Kind]:
+        """Of its family."""
         kinds: Mapping[str, Kind] = parts.get("models", self.family).kinds
         return kinds
 
     @property
     def reads(self) -> tuple[str, ...]:
+        """The columns its encoder takes."""
         return self.encoder.reads
 
     @property
@@ -93,6 +95,7 @@ class Model:
 
     @property
     def parameters(self) -> int:
+        """How many floating-point numbers it holds, buffers included."""
         return sum(p.numel() for p in self.module.state_dict().values() if p.is_floating_point())
 
     def having(self, module: torch.nn.Module) -> Model:

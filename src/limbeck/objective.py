@@ -16,10 +16,12 @@ class Term(nn.Module, ABC):
     """One loss. A subclass names the signals it reads and calls a pure function.
 
     A term owns its projections and any state as parameters and buffers, which are checkpointed.
-    `needs_teacher` is false for hard losses: those are what the honest twin keeps.
+    `needs_teacher` is false for hard losses: those are what the honest twin keeps. `projects` names the
+    signals whose shapes it brings together itself; all others must fit as they are.
     """
 
     needs_teacher: ClassVar[bool] = True
+    projects: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def forward(
@@ -60,16 +62,20 @@ class Objective(nn.Module):
         for name, _, weight in terms:
             if not weight >= 0:
                 raise UserError(f"the weight of '{name}' is {weight}; it must be 0 or more")
-        self.names = [name if [t[0] for t in terms].count(name) == 1 else f"{name}{i}" for i, (name, _, _) in enumerate(terms)]
+        self.names = [
+            name if [t[0] for t in terms].count(name) == 1 else f"{name}{i}" for i, (name, _, _) in enumerate(terms)
+        ]
         self.terms = nn.ModuleList([term for _, term, _ in terms])
         self.weights = [float(weight) for _, _, weight in terms]
 
     @property
     def needs_teacher(self) -> bool:
+        """Whether any term that counts does."""
         return any(t.needs_teacher for t, w in self._pairs() if w > 0)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
+        """Of all terms, rising."""
         return tuple(sorted({t for term, _ in self._pairs() for t in term.temperatures}))
 
     def _pairs(self) -> list[tuple[Term, float]]:

@@ -38,8 +38,8 @@ def get(folder: str, name: str) -> Any:
     """The object behind a name.
 
     A file `losses/listwise_kl.py` offers the class `ListwiseKl`; a task's file offers `TASK`, a
-    pack's `PACK`, and a metric's file is itself the answer. A hyphen reads as an underscore. Entry points of the group `limbeck.<folder>` name the
-    object directly.
+    pack's `PACK`, and a metric's file is itself the answer. A hyphen reads as an underscore. Entry
+    points of the group `limbeck.<folder>` name the object directly.
 
     Raises:
         UserError: no such part; the message offers the nearest names.

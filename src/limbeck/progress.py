@@ -63,5 +63,6 @@ class Advance:
     task: object
 
     def __call__(self, count: int, note: str = "") -> None:
+        """Move on by `count`, and say `note` beside the bar."""
         if self.progress is not None:
             self.progress.update(self.task, advance=count, note=note)  # type: ignore[arg-type]

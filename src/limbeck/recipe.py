@@ -21,8 +21,8 @@ from pydantic import (
 
 from limbeck.artifact import Export
 from limbeck.errors import Mistake, RecipeError, UserError
-from limbeck.split import Split
 from limbeck.knowledge import Knowledge
+from limbeck.split import Split
 from limbeck.types import fingerprint
 
 Positive = Annotated[int, Field(gt=0)]
@@ -49,15 +49,22 @@ class Training(Strict):
     """How a student is descended. The same words serve teachers.
 
     Args:
-        epochs: passes over the rows, at most; `steps` ends earlier where given.
+        epochs: passes over the rows, at most.
+        steps: updates after which training ends, where that is sooner; none for all epochs.
         batch_size: rows a step sees, over all processes and accumulated parts.
-        optimizer: a class of `torch.optim`: Adam, AdamW, SGD, ...; its settings under `optimizer_settings`.
-        schedule: of the learning rate, after `warmup` (share of all steps).
+        optimizer: a class of `torch.optim`: Adam, AdamW, SGD, ...
+        optimizer_settings: what that class takes beside rate and decay, such as `betas`.
+        learning_rate: the highest of the schedule.
+        weight_decay: as the optimizer means it.
+        schedule: of the learning rate, after the warm-up.
+        warmup: share of all steps in which the rate rises from 0.
         accumulate: parts a step's gradient is summed from.
         clip: largest gradient norm, or none.
         ema: decay of the averaged weights that are kept in place of the last ones, or none.
         patience: epochs without a better validation value before stopping, or none.
         check_every: epochs between two looks at the validation rows.
+        precision: of the forward pass; weights stay float32.
+        device: the fastest there is, or the CPU.
         bucket: batches of rows of like length, for sequences.
         checkpoint_seconds: time between two checkpoints; 0 after every epoch.
         track: where curves also go.
@@ -100,7 +107,15 @@ class Part(BaseModel):
 
 
 class Student(Part):
-    """A family of `models/`, its settings, and how it trains where that differs from the recipe's."""
+    """A family of `models/`, its settings, and how it trains where that differs from the recipe's.
+
+    Args:
+        model: the family, a part of `models/`.
+        name: what the report and the artifact call it; by default the family and its settings.
+        training: keys of `training` that differ for this student and its twin.
+        choose: setting (`training.` in front for those) -> values; the best on validation rows is kept, for
+            student and twin each.
+    """
 
     model: str
     name: str | None = None
@@ -117,6 +132,10 @@ class Teacher(Part):
     """Trained here (`model`), or brought (`from`, a part of `teachers/`; `ensemble` joins several of either).
 
     Args:
+        model: a part of `models/`, trained on the task's labels.
+        source: a part of `teachers/`, such as `table` or `onnx`.
+        name: what the report calls it.
+        training: keys of `training` that differ for the teacher.
         choose: setting -> values; the best on validation rows is kept.
         seed: of its weights and order.
         batch: rows it labels at once.
@@ -159,14 +178,26 @@ class Teacher(Part):
 
 
 class Loss(Part):
-    """A loss of `losses/`, or `hard` for the task's own, with its weight."""
+    """A loss of `losses/`, or `hard` for the task's own, with its weight.
+
+    Args:
+        loss: a part of `losses/`, or `hard`.
+        weight: what its value is multiplied by; 0 leaves it out.
+    """
 
     loss: str
     weight: Annotated[float, Field(ge=0)] = 1.0
 
 
 class Protocol(Strict):
-    """One way of splitting, with the seeds of the splits."""
+    """One way of splitting, with the seeds of the splits.
+
+    Args:
+        name: what the report calls it.
+        split: how rows are divided.
+        splits: seeds; each makes a split of its own, on which everybody is trained and judged.
+        options: of the task, where they differ from the recipe's.
+    """
 
     name: str
     split: Annotated[Split, SAID]
@@ -175,7 +206,15 @@ class Protocol(Strict):
 
 
 class Data(Part):
-    """Where rows come from: `pack`, or `path` with `roles`; `unlabelled` feeds distillation only."""
+    """Where rows come from: `pack`, or `path` with `roles`; `unlabelled` feeds distillation only.
+
+    Args:
+        pack: a name of `limbeck data list`.
+        path: a file, counted from the recipe's folder.
+        format: a part of `data/`; by default what the file's name ends in.
+        unlabelled: more rows, each entry as this one, or `make` with a part of `data/` that makes rows of
+            the training rows: `{make: recombine, count: 20000}`.
+    """
 
     pack: str | None = None
     path: str | None = None
@@ -190,7 +229,23 @@ class Data(Part):
 
 
 class Recipe(Strict):
-    """One run."""
+    """One run.
+
+    Args:
+        version: of this form.
+        task: a part of `tasks/`.
+        description: what the report and the model card say of the data.
+        data: the rows.
+        options: of the task.
+        protocols: ways of splitting and judging; the first is the one that artifacts are exported from.
+        teacher: who teaches.
+        students: who learn; each has its twin without a teacher.
+        objective: the losses, summed by weight.
+        label: how the teacher's answers are kept.
+        training: how everybody is trained, unless they say otherwise.
+        seeds: of weights and row order; as many students and twins are trained on every split.
+        export: how students leave.
+    """
 
     version: Literal[1] = 1
     task: str
@@ -217,6 +272,7 @@ class Recipe(Strict):
 
     @property
     def fingerprint(self) -> str:
+        """Of every key, defaults included."""
         return fingerprint("recipe", 1, recipe=self.model_dump(mode="json", by_alias=True))
 
 
@@ -260,7 +316,7 @@ def parse(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> 
     try:
         recipe = Recipe.model_validate(said)
     except ValidationError as wrong:
-        told = [dict(e) for e in wrong.errors()]
+        told: list[dict[str, Any]] = [dict(e) for e in wrong.errors()]
         # A list whose one member is wrong counts as too short to pydantic; the member's own mistake says more.
         inner = {tuple(e["loc"])[:-1] for e in told} | {tuple(e["loc"])[:1] for e in told if len(e["loc"]) > 1}
         told = [e for e in told if e["type"] != "too_short" or tuple(e["loc"]) not in inner]

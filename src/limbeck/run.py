@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
-from limbeck import parts
-from limbeck.bind import Bound, bind, objective_of, problem_of, taught_rows
+from limbeck import atomic, parts
+from limbeck.bind import Bound, bind, objective_of, problem_of, protocol_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.compose import Entry, Outcome, compose, disagreements, write
+from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge
 from limbeck.progress import Teller
-from limbeck.recipe import Protocol, Recipe, Student, Training
+from limbeck.recipe import Protocol, Recipe, Student, read
 from limbeck.report import Gate, Report
 from limbeck.shelf import Shelf
 from limbeck.store import Store
 from limbeck.task import Problem
-from limbeck.teach import Desk, Lesson, Lived, choose, teach, with_choice
+from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of, without_forgotten
 from limbeck.types import Axis, Rows
 from limbeck.verbs.export import About
@@ -59,21 +61,68 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
         ParityRefused: the exported student does not answer as the student does.
         Diverged: a training does not hold.
     """
-    teller = teller or Teller()
-    bound = bind(recipe, base)
-    desk = Desk(bound.task, base, Shelf(cache_folder()), Shelf(out / "steps"), teller)
+    desk, bound = _start(recipe, base, out, teller)
     outcomes = []
     for protocol in recipe.protocols:
-        splits = []
-        for seed in protocol.splits:
-            teller.say(f"{protocol.name}, split {seed}")
-            splits.append(_split(desk, bound, protocol, seed))
+        splits = [_descended(desk, recipe, _labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
         outcomes.append(_outcome(desk, protocol, splits))
     with _timed(desk, "report"):
         found = compose(desk, outcomes, about=_about(bound), settings=recipe.export, out=out)
         write(found, disagreements(desk, outcomes[0], outcomes[0].students[0]), out)
-    teller.say(found.verdict)
     return found
+
+
+def labelled(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) -> list[Split]:
+    """The same as far as the stores: a split of every protocol, with its teacher and its knowledge."""
+    desk, bound = _start(recipe, base, out, teller)
+    return [_labelled_split(desk, bound, protocol, seed) for protocol in recipe.protocols for seed in protocol.splits]
+
+
+def distilled(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) -> list[Split]:
+    """The same as far as the students and their twins."""
+    desk, bound = _start(recipe, base, out, teller)
+    pairs = [(protocol, seed) for protocol in recipe.protocols for seed in protocol.splits]
+    return [_descended(desk, recipe, _labelled_split(desk, bound, *pair)) for pair in pairs]
+
+
+def relabel(folder: Path, teller: Teller | None = None) -> Store:
+    """Label again what a store lacks, by the recipe it keeps.
+
+    Raises:
+        UserError: its recipe no longer leads to the same teacher and rows.
+    """
+    origin = Store.open(folder).origin
+    recipe, base = Recipe.model_validate(origin["recipe"]), Path(origin["base"])
+    bound = bind(recipe, base)
+    desk = Desk(bound.task, base, Shelf(cache_folder()), Shelf(cache_folder()), teller or Teller())
+    protocol = protocol_of(recipe, origin["protocol"])
+    problem = problem_of(bound, protocol, origin["split"])
+    tutor = tutor_of(desk, recipe, recipe.teacher, problem)
+    rows = taught_rows(problem)
+    store = _labelled(desk, bound, protocol, origin["split"], tutor, rows, root=folder.parent)
+    if store.folder.resolve() != folder.resolve():
+        raise UserError(
+            f"{folder}: its recipe now leads to other knowledge ({store.folder.name}), as its rows or its teacher "
+            "changed; delete the store, or bring back what it was made from"
+        )
+    return store
+
+
+def origin_of(out: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Path]:
+    """The recipe of a run's folder, and the folder its paths count from.
+
+    Raises:
+        RecipeError: changes that do not fit.
+    """
+    base = json.loads((out / "run.json").read_text(encoding="utf-8"))["base"]
+    return read(out / "recipe.yaml", changes)[0], Path(base)
+
+
+def _start(recipe: Recipe, base: Path, out: Path, teller: Teller | None) -> tuple[Desk, Bound]:
+    bound = bind(recipe, base)
+    atomic.replace(out / "recipe.yaml", recipe_text(recipe).encode())
+    atomic.replace(out / "run.json", json.dumps({"base": str(base.resolve())}).encode())
+    return Desk(bound.task, base, Shelf(cache_folder()), Shelf(out / "steps"), teller or Teller()), bound
 
 
 def _about(bound: Bound) -> About:
@@ -101,8 +150,9 @@ def _about(bound: Bound) -> About:
     )
 
 
-def _split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
+def _labelled_split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
     recipe = bound.recipe
+    desk.teller.say(f"{protocol.name}, split {seed}")
     with _timed(desk, "rows"):
         problem = problem_of(bound, protocol, seed)
     with _timed(desk, "baselines"):
@@ -111,21 +161,27 @@ def _split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
         tutor = tutor_of(desk, recipe, recipe.teacher, problem)
         passed = gate(desk, tutor, trivial, problem, allow_weak=recipe.teacher.allow_weak)
     with _timed(desk, "label"):
-        rows = taught_rows(problem)
-        store = _labelled(desk, bound, protocol, seed, tutor, rows)
-    found = Split(problem, trivial, tutor, passed, store)
-    rows, labelled = without_forgotten(rows, store), without_forgotten(problem.train, store)
+        root = desk.cache.root / "stores"
+        store = _labelled(desk, bound, protocol, seed, tutor, taught_rows(problem), root=root)
+    return Split(problem, trivial, tutor, passed, store)
+
+
+def _descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
+    """The split with its students and their twins."""
+    problem, store = split.problem, split.store
+    rows, labelled = without_forgotten(taught_rows(problem), store), without_forgotten(problem.train, store)
     for student in recipe.students:
         with _timed(desk, "distill"):
-            lesson = _lesson(recipe, student, problem, rows, store)
-            found.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
+            lesson = lesson_of(recipe, student, problem, rows, store)
+            split.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
         with _timed(desk, "scratch"):
-            twin = _twin(lesson, labelled)
-            found.twins[student.title] = _seeds(desk, twin, student, recipe.seeds)
-    return found
+            split.twins[student.title] = _seeds(desk, twin_of(lesson, labelled), student, recipe.seeds)
+    return split
 
 
-def _labelled(desk: Desk, bound: Bound, protocol: Protocol, seed: int, tutor: Tutor, rows: Rows) -> Store:
+def _labelled(
+    desk: Desk, bound: Bound, protocol: Protocol, seed: int, tutor: Tutor, rows: Rows, *, root: Path
+) -> Store:
     recipe = bound.recipe
     origin = {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
@@ -134,7 +190,7 @@ def _labelled(desk: Desk, bound: Bound, protocol: Protocol, seed: int, tutor: Tu
         "split": seed,
     }
     how = Labelling(knowledge_of(recipe, bound), recipe.teacher.batch, origin, desk.teller)
-    return label(tutor.predictor, rows, desk.cache.root / "stores", how)
+    return label(tutor.predictor, rows, root, how)
 
 
 def knowledge_of(recipe: Recipe, bound: Bound) -> Knowledge:
@@ -149,21 +205,7 @@ def _family(student: Student) -> object:
     return parts.make("models", student.model, student.settings)
 
 
-def _lesson(recipe: Recipe, student: Student, problem: Problem, rows: Rows, store: Store) -> Lesson:
-    return Lesson(
-        title=student.title,
-        family=student.model,
-        settings=student.settings,
-        training=Training.model_validate({**recipe.training.model_dump(), **student.training}),
-        losses=recipe.objective,
-        problem=problem,
-        rows=rows,
-        knowledge=store,
-        seed=recipe.seeds[0],
-    )
-
-
-def _twin(lesson: Lesson, labelled: Rows) -> Lesson:
+def twin_of(lesson: Lesson, labelled: Rows) -> Lesson:
     """The honest twin: no teacher, the labelled rows only, and as many steps."""
     training = lesson.training
     if len(labelled) != len(lesson.rows):

@@ -51,6 +51,7 @@ class Problem:
 
     @property
     def fingerprint(self) -> str:
+        """Of its rows, axis and columns."""
         parts = (self.train, self.validation, self.test, self.unlabelled)
         return fingerprint(
             "problem",
@@ -136,6 +137,7 @@ class Task:
 
     @property
     def headline(self) -> str:
+        """The metric that decides: the first."""
         return next(iter(self.metrics))
 
 

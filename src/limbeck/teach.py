@@ -19,7 +19,7 @@ from limbeck.encoder import Encoder
 from limbeck.loader import TableLoader
 from limbeck.model import Model
 from limbeck.progress import Teller
-from limbeck.recipe import Loss, Training
+from limbeck.recipe import Loss, Recipe, Student, Training
 from limbeck.shelf import Shelf
 from limbeck.store import Store
 from limbeck.task import Problem, Task
@@ -126,6 +126,21 @@ class Lived:
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
 
+def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, knowledge: Store | None) -> Lesson:
+    """How a recipe teaches one of its students, at the first seed."""
+    return Lesson(
+        title=student.title,
+        family=student.model,
+        settings=student.settings,
+        training=Training.model_validate({**recipe.training.model_dump(), **student.training}),
+        losses=recipe.objective,
+        problem=problem,
+        rows=rows,
+        knowledge=knowledge,
+        seed=recipe.seeds[0],
+    )
+
+
 def teach(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str) -> Lived:
     """Find or train the model of a lesson."""
     key = lesson.key(desk.task)
@@ -173,7 +188,7 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
     module = family.module(encoder, outputs)
     model = Model(lesson.family, dict(lesson.settings), encoder, module, outputs)
     inputs = desk.encode(encoder, lesson.rows)
-    targets = _targets(desk.task, lesson)
+    targets = targets_of(desk.task, lesson)
     taught: Taught | None = None
     objective = objective_of(lesson.losses, desk.task, family)
     if lesson.knowledge is None and objective.needs_teacher:
@@ -190,15 +205,7 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
             teacher=lesson.knowledge,
         )
     else:
-        padded = [*encoder.padded, *([("targets",)] if "targets" in targets else [])]
-        loader = TableLoader(
-            {**inputs, **targets},
-            lesson.rows.id,
-            batch_size=lesson.training.batch_size,
-            seed=lesson.seed,
-            padded=padded,
-            bucket=lesson.training.bucket,
-        )
+        loader = loader_of(lesson, encoder, {**inputs, **targets})
         watch = Watch(
             validate=lambda kept: _validation(desk.task, model.having(kept), lesson.problem),
             higher_is_better=desk.task.higher_is_better,
@@ -229,7 +236,20 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
     (place / "training.json").write_text(json.dumps(said), encoding="utf-8")
 
 
-def _targets(task: Task, lesson: Lesson) -> dict[str, Array]:
+def loader_of(lesson: Lesson, encoder: Encoder, tensors: Mapping[str, Array]) -> TableLoader:
+    """Batches of a lesson's rows, in the order of its seed."""
+    return TableLoader(
+        tensors,
+        lesson.rows.id,
+        batch_size=lesson.training.batch_size,
+        seed=lesson.seed,
+        padded=[*encoder.padded, *([("targets",)] if "targets" in tensors else [])],
+        bucket=lesson.training.bucket,
+    )
+
+
+def targets_of(task: Task, lesson: Lesson) -> dict[str, Array]:
+    """What hard losses read of a lesson's rows, and their weights."""
     targets = task.targets(lesson.rows, lesson.problem)
     if "weight" in lesson.rows.roles:
         targets["weight"] = np.nan_to_num(np.asarray(lesson.rows.column(lesson.rows.role("weight")), np.float32), nan=1)

@@ -46,6 +46,25 @@ class TokenVectors(nn.Module):
         return vectors
 
 
+class WeightedTerms(nn.Module):
+    """A linear model over weighted terms.
+
+    Args:
+        size: ids, the reserved ones included.
+        outputs: C.
+    """
+
+    def __init__(self, size: int, outputs: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(size, outputs, padding_idx=PAD)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, terms: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Ids of terms and their weights (B, L), 0 being padding, to logits (B, C)."""
+        return {"logits": (self.table(terms) * weights.unsqueeze(2)).sum(1) + self.bias}
+
+
 @dataclass(frozen=True)
 class TokenReader:
     """Settings of every student that reads tokens.

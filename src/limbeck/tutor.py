@@ -13,7 +13,7 @@ from limbeck.errors import GateRefused
 from limbeck.recipe import Loss, Recipe, Teacher, Training
 from limbeck.report import Gate
 from limbeck.store import Store, persons
-from limbeck.task import Judgement, Problem
+from limbeck.task import Judgement, Problem, Task
 from limbeck.teach import Desk, Lesson, Lived, choose, teach
 from limbeck.types import Array, Batch, Predictor, Rows, Signals, fingerprint
 
@@ -41,25 +41,36 @@ class Tutor:
     @property
     def parameters(self) -> int | None:
         """Of all members; none where one was brought and does not tell."""
-        counts = [getattr(member, "parameters", None) for member in getattr(self.predictor, "members", [self.predictor])]
+        counts = [
+            getattr(member, "parameters", None) for member in getattr(self.predictor, "members", [self.predictor])
+        ]
         return None if None in counts else sum(int(count) for count in counts if count is not None)
+
+
+def teacher_lesson(recipe: Recipe, teacher: Teacher, problem: Problem) -> Lesson:
+    """How a recipe trains a teacher: on the labelled rows, by the hard loss."""
+    return Lesson(
+        title=f"teacher {teacher.title}",
+        family=str(teacher.model),
+        settings=teacher.settings,
+        training=Training.model_validate({**recipe.training.model_dump(), **teacher.training}),
+        losses=HARD,
+        problem=problem,
+        rows=problem.train,
+        knowledge=None,
+        seed=teacher.seed,
+    )
+
+
+def baseline_lesson(name: str, problem: Problem) -> Lesson:
+    """A trivial baseline at its default settings."""
+    return Lesson(f"baseline {name}", name, {}, Training(), HARD, problem, problem.train, None, 0)
 
 
 def tutor_of(desk: Desk, recipe: Recipe, teacher: Teacher, problem: Problem) -> Tutor:
     """Train, open or join the teacher of a recipe for one problem. Test rows have no part in it."""
     if teacher.model is not None:
-        training = Training.model_validate({**recipe.training.model_dump(), **teacher.training})
-        lesson = Lesson(
-            title=f"teacher {teacher.title}",
-            family=teacher.model,
-            settings=teacher.settings,
-            training=training,
-            losses=HARD,
-            problem=problem,
-            rows=problem.train,
-            knowledge=None,
-            seed=teacher.seed,
-        )
+        lesson = teacher_lesson(recipe, teacher, problem)
         lived = choose(desk, lesson, desk.cache, "teachers", teacher.choose)
         chosen = ", ".join(f"{key} {value}" for key, value in lived.chosen.items())
         return Tutor(lived.model, teacher.title, "trained", (lived,), f"chosen: {chosen}" if chosen else None)
@@ -131,26 +142,28 @@ def trivial_of(desk: Desk, problem: Problem) -> Trivial:
     """Fit the task's trivial baselines at their default settings."""
     lived = {}
     for name in desk.task.baselines:
-        lesson = Lesson(f"baseline {name}", name, {}, Training(), HARD, problem, problem.train, None, 0)
-        lived[name] = teach(desk, lesson, desk.cache, "baselines")
+        lived[name] = teach(desk, baseline_lesson(name, problem), desk.cache, "baselines")
     return Trivial(lived)
 
 
 def judged(desk: Desk, predictor: Predictor, rows: Rows, problem: Problem) -> Judgement:
     """A predictor's judgement on rows, found again if it was made before."""
-    key = fingerprint(
+    key = judged_key(desk.task, predictor, rows, problem)
+    place = desk.shelf.get("judged", key, lambda folder: desk.task.judge(predictor, rows, problem).save(folder))
+    return Judgement.load(place)
+
+
+def judged_key(task: Task, predictor: Predictor, rows: Rows, problem: Problem) -> str:
+    """The fingerprint of a judgement."""
+    return fingerprint(
         "judged",
         1,
         predictor=predictor.fingerprint,
         rows=rows.fingerprint,
         train=problem.train.fingerprint,
         axis=problem.axis.fingerprint,
-        task=desk.task.name,
+        task=task.name,
     )
-    place = desk.shelf.get(
-        "judged", key, lambda folder: desk.task.judge(predictor, rows, problem).save(folder)
-    )
-    return Judgement.load(place)
 
 
 def gate(desk: Desk, tutor: Tutor, trivial: Trivial, problem: Problem, *, allow_weak: bool) -> Gate:

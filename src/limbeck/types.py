@@ -161,12 +161,18 @@ class Predictor(Protocol):
     """The arrow. Equal fingerprints promise equal answers; `reads` names the only columns it sees."""
 
     @property
-    def reads(self) -> tuple[str, ...]: ...
+    def reads(self) -> tuple[str, ...]:
+        """The only columns it may see."""
+        ...
 
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Of everything that decides its answers."""
+        ...
 
-    def __call__(self, batch: Batch) -> Signals: ...
+    def __call__(self, batch: Batch) -> Signals:
+        """What it says of every row of a batch."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -188,9 +194,11 @@ class Axis:
 
     @property
     def fingerprint(self) -> str:
+        """Of name and values; titles are only read."""
         return fingerprint("axis", 1, name=self.name, values=self.values)
 
     def title(self, position: int) -> str:
+        """What a person reads at a position."""
         return (self.titles or self.values)[position]
 
 
@@ -218,10 +226,12 @@ class Rows:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Of the columns."""
         return tuple(self.table.column_names)
 
     @property
     def key(self) -> Key:
+        """Of every row."""
         view = np.zeros(len(self), np.int64) if self.view is None else self.view
         return Key(self.source, self.id, view)
 

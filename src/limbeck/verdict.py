@@ -175,9 +175,13 @@ def sentence(
     """What happened, plainly.
 
     Args:
+        task: says which metric is the headline, and which way is better.
         name: the student's.
-        share: its retention.
-        test: student against scratch.
+        teacher: its headline on test rows.
+        student: the same, mean over seeds.
+        scratch: the same of the twin.
+        test: student against scratch, paired.
+        share: the student's retention, where it can be had.
     """
     keeps = f"keeps {share:.1%} of the teacher's {task.headline}" if share is not None else "is not comparable"
     figures = f"({student:.4g} of {teacher:.4g})"

@@ -28,8 +28,8 @@ NEW = ["Good tea was never so GOOD", "unheard-of words", "", "很好 的 质量"
 def dense(encoding: Tfidf, texts: Sequence[str]) -> Any:
     said = encoding(texts)
     matrix = np.zeros((len(texts), len(encoding)))
-    rows = np.repeat(np.arange(len(texts)), said["ids"].shape[1])
-    np.add.at(matrix, (rows, said["ids"].ravel()), said["weights"].ravel())
+    rows = np.repeat(np.arange(len(texts)), said["terms"].shape[1])
+    np.add.at(matrix, (rows, said["terms"].ravel()), said["weights"].ravel())
     return matrix[:, 2:]
 
 
@@ -60,9 +60,9 @@ def test_a_limit_keeps_the_terms_that_occur_most_often() -> None:
 
 def test_a_row_without_known_terms_is_padding_alone() -> None:
     said = Tfidf.fit("text", TEXTS)(["", "unheard"])
-    assert said["ids"].tolist() == [[0], [0]]
+    assert said["terms"].tolist() == [[0], [0]]
     assert said["weights"].tolist() == [[0.0], [0.0]]
-    assert Tfidf.fit("text", TEXTS)([])["ids"].shape == (0, 1)
+    assert Tfidf.fit("text", TEXTS)([])["terms"].shape == (0, 1)
 
 
 def test_a_text_of_too_many_terms_keeps_its_heaviest() -> None:
@@ -70,9 +70,9 @@ def test_a_text_of_too_many_terms_keeps_its_heaviest() -> None:
     short = Tfidf("text", whole.terms, whole.idf, ngrams=(1, 1), length=2)
     full, cut = whole([TEXTS[0], "good"]), short([TEXTS[0], "good"])
     order = np.argsort(-full["weights"][0], kind="stable")[:2]
-    assert cut["ids"][0].tolist() == full["ids"][0][np.sort(order)].tolist()
+    assert cut["terms"][0].tolist() == full["terms"][0][np.sort(order)].tolist()
     assert cut["weights"][0].tolist() == full["weights"][0][np.sort(order)].tolist()
-    assert cut["ids"][1].tolist() == [full["ids"][1, 0], 0]
+    assert cut["terms"][1].tolist() == [full["terms"][1, 0], 0]
 
 
 def test_scripts_without_spaces_are_read_by_characters() -> None:
@@ -94,7 +94,7 @@ def test_saved_and_loaded_weights_are_equal_to_the_bit(tmp_path: Path) -> None:
 
 def test_types_and_mistakes() -> None:
     said = Tfidf.fit("text", TEXTS)(TEXTS)
-    assert said["ids"].dtype == np.int64
+    assert said["terms"].dtype == np.int64
     assert said["weights"].dtype == np.float32
     with pytest.raises(UserError, match="ngrams is"):
         Tfidf.fit("text", TEXTS, ngrams=(2, 1))

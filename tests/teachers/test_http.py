@@ -140,7 +140,7 @@ def problem(labels=("no", "yes")):
 
 
 def ask(server, **settings):
-    return Http(**{"url": server.url, "model": "m", **settings}).open(problem(), None)
+    return Http(**{"url": server.url, "model_name": "m", **settings}).open(problem(), None)
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -211,7 +211,7 @@ def test_a_hang_ends_at_the_timeout(server):
 
 def test_nobody_there_is_said_in_words(waits):
     with pytest.raises(UserError, match=r"cannot be reached .*; is it running\?"):
-        Http(url="http://127.0.0.1:9", model="m", retries=1).open(problem(), None)
+        Http(url="http://127.0.0.1:9", model_name="m", retries=1).open(problem(), None)
     assert waits == [0.25]
 
 
@@ -296,14 +296,14 @@ def test_the_fingerprint_is_of_what_is_asked_and_not_of_how(server):
         ({"url": "ftp://x"}, "'url' must look like"),
         ({"url": "http://me:hush@x"}, "'url' must look like"),
         ({"url": "http://[::1"}, "'url' must look like"),
-        ({"model": "../admin"}, "model is '../admin'"),
+        ({"model_name": "../admin"}, "model_name is '../admin'"),
         ({"version": "1/2"}, "version is '1/2'"),
         ({"batch": 0}, "batch must be 1 or more"),
         ({"inputs": {"price": "price"}}, "the model's inputs are 'price', 'title', 'stock', 'inputs' names 'price'"),
         ({"inputs": {"price": "sku", "title": "title", "stock": "stock"}}, "no column 'sku'"),
         ({"output": "rank"}, "no output 'rank' of floats; there are: 'y'"),
         ({"classes": ("no", "maybe")}, "unknown to the task: 'maybe'"),
-        ({"model": "other"}, "answered 404"),
+        ({"model_name": "other"}, "answered 404"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_at_once(server, settings, words):

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from limbeck import graph, parts
-from limbeck.artifact import Artifact, Column
+from limbeck.artifact import Artifact, Column, Export
 from limbeck.encoder import Encoder
 from limbeck.encoders.history import History
 from limbeck.errors import ParityRefused, UserError
@@ -15,7 +15,6 @@ from limbeck.model import Model
 from limbeck.parity import Bench, Proof
 from limbeck.report import Report
 from limbeck.types import Axis, Batch, Key, Lists
-from limbeck.artifact import Export
 from limbeck.verbs.export import About, export
 
 torch.set_num_threads(1)

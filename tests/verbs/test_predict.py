@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from limbeck import parts
-from limbeck.artifact import Artifact, Column
+from limbeck.artifact import Artifact, Column, Export
 from limbeck.encoder import Encoder
 from limbeck.encoders.history import History
 from limbeck.encoders.vocabulary import Vocabulary
@@ -21,7 +21,6 @@ from limbeck.parity import Proof
 from limbeck.report import Report
 from limbeck.types import Axis, Batch, Key, Lists
 from limbeck.verbs import predict as verb
-from limbeck.artifact import Export
 from limbeck.verbs.export import About, export
 from limbeck.verbs.predict import Predict, predict
 

@@ -28,12 +28,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 2 the user's mistake, 3 the gate refused, 4 parity refused, 5 diverged,
         130 interrupted; a fault of ours leaves through `sys.excepthook`, with 1.
     """
-    import click
+    import typer
     from typer.main import get_command
 
     from limbeck.cli.app import app
 
-    sys.excepthook = _fault
+    usage = typer.BadParameter.__bases__[0]  # Click's UsageError; newer Typers carry a Click of their own
+    if arguments is None:
+        sys.excepthook = _fault
     command = get_command(app)
     try:
         if "_LIMBECK_COMPLETE" in os.environ:
@@ -41,10 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with command.make_context("limbeck", list(sys.argv[1:] if arguments is None else arguments)) as context:
             command.invoke(context)
         sys.stdout.flush()
-    except click.exceptions.Exit as left:
+    except typer.Exit as left:
         return left.exit_code
-    except click.ClickException as wrong:
-        return _say(wrong.format_message(), wrong.exit_code)
+    except usage as wrong:
+        where = wrong.ctx.command_path if wrong.ctx else "limbeck"
+        return _say(f"{wrong.format_message()} See: {where} --help", 2)
     except LimbeckError as wrong:
         return _say(str(wrong), wrong.exit_code)
     except BrokenPipeError:
@@ -54,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if wrong.errno not in USERS:
             raise
         return _say(f"{wrong.filename or 'the disk'}: {wrong.strerror}", 2)
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _say("interrupted; the same command goes on from here", INTERRUPTED)
     return 0
 

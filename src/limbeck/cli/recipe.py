@@ -60,7 +60,9 @@ def run(
     recipe: RecipeFile,
     out: Out = None,
     changes: Changes = None,
-    plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, how long it takes, and do nothing.")] = False,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Say what would be done, how long it takes, and do nothing.")
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -88,7 +90,9 @@ def _show(found: Report, folder: Path) -> None:
             metric = row.metrics[protocol.headline]
             p50 = row.latency_ms.p50 if row.latency_ms else None
             count = None if row.parameters is None else f"{row.parameters:,}"
-            rows.append([row.role, row.name, figure(metric.mean), figure(metric.sd), count, size(row.bytes), figure(p50)])
+            rows.append(
+                [row.role, row.name, figure(metric.mean), figure(metric.sd), count, size(row.bytes), figure(p50)]
+            )
         say_table(heads, rows)
     print(found.verdict)
     print(f"report: {folder / 'report.html'}")

@@ -25,7 +25,7 @@ class Pack:
     pack: str
     roles: Roles = field(default_factory=dict)
 
-    def read(self, base: Path) -> Source:  # noqa: ARG002  # as every row source; a pack lies nowhere near the recipe
+    def read(self, base: Path) -> Source:
         """The pack's rows.
 
         Raises:

@@ -49,6 +49,7 @@ class History:
 
     @property
     def fingerprint(self) -> str:
+        """Of its column, catalogue and length."""
         return fingerprint("history", 1, column=self.column, values=self.values, length=self.length)
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -31,11 +31,11 @@ class Presence:
         """Of the column's name."""
         return fingerprint("presence", 1, column=self.column)
 
-    def save(self, folder: Path) -> dict[str, Any]:  # noqa: ARG002  # as every encoding
+    def save(self, folder: Path) -> dict[str, Any]:
         """No file."""
         return {"column": self.column}
 
     @classmethod
-    def load(cls, folder: Path, settings: dict[str, Any]) -> Presence:  # noqa: ARG003  # as every encoding
+    def load(cls, folder: Path, settings: dict[str, Any]) -> Presence:
         """Read what `save` returned."""
         return cls(settings["column"])

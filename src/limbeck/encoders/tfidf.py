@@ -32,7 +32,7 @@ class Tfidf:
     `length` terms.
 
     Args:
-        column: its name; the tensors are `ids` and `weights`.
+        column: its name; the tensors are `terms` and `weights`.
         terms: the known terms, in the order of their ids (from 2; 0 is padding).
         idf: the terms' inverse document frequencies, (terms,).
         analyzer: terms of words, or of characters (for scripts without spaces).
@@ -60,7 +60,7 @@ class Tfidf:
         self.analyzer = analyzer
         self.ngrams = ngrams
         self.length = length
-        self.padded = ("ids", "weights")
+        self.padded = ("terms", "weights")
         self._position = {term: i for i, term in enumerate(self.terms)}
 
     @classmethod
@@ -114,7 +114,7 @@ class Tfidf:
         return len(self.terms) + RESERVED
 
     def __call__(self, column: Sequence[str]) -> dict[str, Array]:
-        """`ids` int64 and `weights` float32, (B, L), padded on the right with 0."""
+        """`terms` int64 and `weights` float32, (B, L), padded on the right with 0."""
         known = self._position
         found = [[known[t] for t in self.terms_of(text) if t in known] for text in column]
         row, term, count = _counted(found)
@@ -125,7 +125,7 @@ class Tfidf:
         if counts.max(initial=0) > self.length:
             kept = _heaviest(row, weight, counts, self.length)
             term, weight, counts = term[kept], weight[kept], np.minimum(counts, self.length)
-        return {"ids": padded(term + RESERVED, counts), "weights": padded(weight.astype(np.float32), counts)}
+        return {"terms": padded(term + RESERVED, counts), "weights": padded(weight.astype(np.float32), counts)}
 
     @property
     def fingerprint(self) -> str:

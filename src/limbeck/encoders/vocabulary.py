@@ -42,6 +42,7 @@ class Vocabulary:
 
     @property
     def fingerprint(self) -> str:
+        """Of its column and values."""
         return fingerprint("vocabulary", 1, column=self.column, values=self.values)
 
     def save(self, folder: Path) -> dict[str, Any]:

@@ -65,7 +65,7 @@ class CrossEntropy(Term):
     def forward(
         self,
         student: Mapping[str, Tensor],
-        teacher: Mapping[str, Tensor],  # noqa: ARG002  # as every term
+        teacher: Mapping[str, Tensor],
         batch: Mapping[str, Tensor],
     ) -> Tensor:
         """Scalar, nats, mean over the labelled rows."""
@@ -75,7 +75,7 @@ class CrossEntropy(Term):
 
     def target(
         self,
-        teacher: Mapping[str, Tensor],  # noqa: ARG002  # as every term
+        teacher: Mapping[str, Tensor],
         batch: Mapping[str, Tensor],
     ) -> Tensor:
         """The labels one-hot (B, C), smoothed; rows without a label are 0. `outputs` in the batch is C."""

@@ -16,9 +16,7 @@ LOW = torch.finfo(torch.float32).min / 4
 """Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
 
 
-def listwise_kl(
-    student: Tensor, teacher: Tensor, *, temperature: float = 1.0, seen: Tensor | None = None
-) -> Tensor:
+def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, seen: Tensor | None = None) -> Tensor:
     """KL(softmax(teacher / T) || softmax(student)) over the items of a list.
 
     Rankers' scores have no common scale, so only the teacher is softened and the student finds its

@@ -46,14 +46,14 @@ class Majority:
         """That the row is there."""
         return Encoder([Presence(problem.reads[0])])
 
-    def module(self, encoder: Encoder, outputs: int) -> nn.Module:  # noqa: ARG002  # as every family
+    def module(self, encoder: Encoder, outputs: int) -> nn.Module:
         """Equal shares."""
         return Shares(outputs)
 
     def fit(
         self,
         module: nn.Module,
-        inputs: Mapping[str, Array],  # noqa: ARG002  # as every fitted family
+        inputs: Mapping[str, Array],
         target: Any,
         weight: Array | None,
     ) -> None:

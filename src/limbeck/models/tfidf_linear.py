@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from scipy import sparse
-from torch import Tensor, nn
+from torch import nn
 
-from limbeck.encoder import PAD, RESERVED, Encoder
+from limbeck.encoder import RESERVED, Encoder
 from limbeck.encoders.tfidf import Analyzer, Tfidf
 from limbeck.errors import UserError
+from limbeck.token_reader import WeightedTerms
 from limbeck.types import Array, Kind
 
 if TYPE_CHECKING:
@@ -21,25 +22,6 @@ if TYPE_CHECKING:
 
 ABSENT = -20.0
 """Logit of a class that no fitted row has, where the others' are around 0."""
-
-
-class WeightedTerms(nn.Module):
-    """A linear model over weighted terms.
-
-    Args:
-        size: ids, the reserved ones included.
-        outputs: C.
-    """
-
-    def __init__(self, size: int, outputs: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(size, outputs, padding_idx=PAD)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-        nn.init.zeros_(self.table.weight)
-
-    def forward(self, ids: Tensor, weights: Tensor) -> dict[str, Tensor]:
-        """Ids and weights (B, L), 0 being padding, to logits (B, C)."""
-        return {"logits": (self.table(ids) * weights.unsqueeze(2)).sum(1) + self.bias}
 
 
 @dataclass(frozen=True)
@@ -115,7 +97,7 @@ class TfidfLinear:
 
 def _terms(inputs: Mapping[str, Array], size: int) -> sparse.csr_array:
     """The padded terms as a sparse matrix (N, size)."""
-    ids, weights = inputs["ids"], inputs["weights"]
+    ids, weights = inputs["terms"], inputs["weights"]
     there = ids >= RESERVED
     ends = np.concatenate([[0], np.cumsum(there.sum(1))])
     return sparse.csr_array((weights[there].astype(np.float64), ids[there], ends), shape=(len(ids), size))

@@ -26,6 +26,10 @@ ATTENTION_DROPOUTS = ("attention_probs_dropout_prob", "attention_dropout", "attn
 """What architectures call them."""
 
 
+HEAD_RATE = 20.0
+"""How much faster the fresh head learns than the body; chosen on validation rows of fine-foods."""
+
+
 class Pooled(nn.Module):
     """A body, its states pooled, logits.
 
@@ -35,20 +39,30 @@ class Pooled(nn.Module):
         outputs: C.
         pooling: `mean` of the states that are there, or the first one (`cls`).
         dropout: share of the pooled state that training hides.
+        half: compute the body in bfloat16 when it answers (training has its own precision).
     """
 
-    def __init__(self, body: nn.Module, width: int, outputs: int, *, pooling: str, dropout: float) -> None:
+    def __init__(
+        self, body: nn.Module, width: int, outputs: int, *, pooling: str, dropout: float, half: bool = False
+    ) -> None:
         super().__init__()
         self.body = body
+        self.half_answers = half
         self.pooling = pooling
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, outputs)
+        # The body knows much already and may only be moved gently; the head knows nothing.
+        self.rates = {"head": HEAD_RATE}
 
     def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Ids and whether they are there (1 or 0), both (B, L), to logits (B, C)."""
         # The first place is always seen: attention over nothing at all would be NaN.
         seen = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], 1)
-        states = self.body(input_ids=ids, attention_mask=seen).last_hidden_state
+        if self.half_answers and not self.training:
+            with torch.autocast(ids.device.type, torch.bfloat16):
+                states = self.body(input_ids=ids, attention_mask=seen).last_hidden_state.float()
+        else:
+            states = self.body(input_ids=ids, attention_mask=seen).last_hidden_state
         if self.pooling == "cls":
             return {"logits": self.head(self.dropout(states[:, 0]))}
         there = mask.unsqueeze(2).to(states.dtype)
@@ -69,6 +83,7 @@ class Transformer:
         layers: how many of its layers are kept, from the first; none keeps all.
         dropout: share of states hidden in training, in the body and before the head.
         attention_dropout: the same for attention weights.
+        precision: of its answers once trained; bf16 is about three times faster on a CPU that has it.
     """
 
     source: str = "pack:minilm"
@@ -78,6 +93,7 @@ class Transformer:
     layers: int | None = None
     dropout: float = 0.1
     attention_dropout: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
 
     kinds: ClassVar[Mapping[str, Kind]] = {"logits": "logits"}
 
@@ -110,7 +126,8 @@ class Transformer:
         body = _fresh(config) if folder is None else _loaded(folder, config)
         if hasattr(body, "pooler"):
             body.pooler = None  # type: ignore[assignment]  # never asked, so it would never learn
-        return Pooled(body, config.hidden_size, outputs, pooling=self.pooling, dropout=self.dropout)
+        half = self.precision == "bf16"
+        return Pooled(body, config.hidden_size, outputs, pooling=self.pooling, dropout=self.dropout, half=half)
 
     def _config(self, said: Mapping[str, Any]) -> Any:
         from transformers import AutoConfig

@@ -217,7 +217,7 @@ def _slices(columns: Mapping[str, Array], length: Array, axis: Axis) -> dict[str
     return {name: {k: v for k, v in told.items() if np.isfinite(v)} for name, told in found.items()}
 
 
-def answer(said: Signals, axis: Axis, batch: Batch, top: int) -> list[dict[str, Any]]:  # noqa: ARG001  # as every task
+def answer(said: Signals, axis: Axis, batch: Batch, top: int) -> list[dict[str, Any]]:
     """The likeliest label of every row, and the `top` likeliest with their probabilities."""
     probabilities = _probabilities(said, axis)
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, : max(1, top)]

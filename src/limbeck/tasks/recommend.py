@@ -42,7 +42,9 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     axis = _catalogue(source, items.filter(pa.array(kept & (part == 0))))
     if len(axis) < 2:
         raise UserError("fewer than 2 items are left in the training rows; a ranking needs a choice")
-    ours = fingerprint("queries", 1, rows=rows.source, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options))
+    ours = fingerprint(
+        "queries", 1, rows=rows.source, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
+    )
     table = _Queries(known_users, items, user, part, order, str(options["history"]))
     made = [Rows(table.make(p), table.ids(p), ours, {"user": "user"}) for p in range(3)]
     unknown = int((lookup(axis.values, items.filter(pa.array(kept & (part == 2)))) < 0).sum())
@@ -50,7 +52,9 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
         **source.facts,
         "users": len(known_users),
         "items": len(axis),
-        "interactions": {name: int((kept & (part == p)).sum()) for p, name in enumerate(("train", "validation", "test"))},
+        "interactions": {
+            name: int((kept & (part == p)).sum()) for p, name in enumerate(("train", "validation", "test"))
+        },
         "test_interactions_outside_catalogue": unknown,
     }
     return Problem(made[0], made[1], made[2], axis, ("user", "history"), None, facts)

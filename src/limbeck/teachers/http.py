@@ -43,7 +43,7 @@ class Http:
 
     Args:
         url: such as `http://127.0.0.1:8000`, without `/v2`.
-        model: its name there.
+        model_name: as the server calls it.
         version: its version; empty: the server's choice.
         inputs: input -> column; empty: every input reads the column of its name.
         output: the output that answers; by default the only one of floats.
@@ -61,7 +61,7 @@ class Http:
     """
 
     url: str
-    model: str
+    model_name: str
     version: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     output: str | None = None
@@ -85,13 +85,13 @@ class Http:
         if url.scheme not in {"http", "https"} or not url.host or url.userinfo or url.query:
             raise UserError("http: 'url' must look like http://host:port, without a name, password or query in it; "
                             "secrets come from the environment (token_env, headers_env)")  # fmt: skip
-        for what, name in (("model", self.model), ("version", self.version or "1")):
+        for what, name in (("model_name", self.model_name), ("version", self.version or "1")):
             if not NAME.fullmatch(name):
                 raise UserError(f"http: {what} is {name!r}; letters, digits, '.', '_' and '-' are allowed, at most 128")
         if self.batch < 1 or self.retries < 0 or not self.timeout > 0:
             raise UserError("http: batch must be 1 or more, retries 0 or more and timeout above 0")
 
-    def open(self, problem: Problem, base: Path) -> HttpPredictor:  # noqa: ARG002
+    def open(self, problem: Problem, base: Path) -> HttpPredictor:
         """Ask for the model's metadata and bind its inputs to columns.
 
         Raises:
@@ -113,7 +113,7 @@ class Http:
         need_columns(problem, reads, service.who)
         reading = Reading(service.who, problem.axis, self.signal, self.kind, self.classes, self.clip)
         output = self._output(outputs, reading)
-        settings = {"url": self.url, "model": self.model, "version": self.version, "revision": self.revision}
+        settings = {"url": self.url, "model": self.model_name, "version": self.version, "revision": self.revision}
         told = fingerprint("http", 1, metadata=metadata, plan=plan, output=output, **settings, **reading.keys)
         return HttpPredictor(service, tuple(inputs), plan, output, reading, reads, told)
 
@@ -185,13 +185,13 @@ class Service:
 
     def __init__(self, settings: Http) -> None:
         self.settings = settings
-        self.who = f"http '{settings.model}' at {settings.url}"
+        self.who = f"http '{settings.model_name}' at {settings.url}"
         secrets = {name: _secret(variable, self.who) for name, variable in settings.headers_env.items()}
         if settings.token_env:
             secrets["Authorization"] = f"Bearer {_secret(settings.token_env, self.who)}"
         self.client = httpx.Client(headers=secrets, timeout=settings.timeout)
         version = f"/versions/{settings.version}" if settings.version else ""
-        self.address = f"{settings.url.rstrip('/').removesuffix('/v2')}/v2/models/{settings.model}{version}"
+        self.address = f"{settings.url.rstrip('/').removesuffix('/v2')}/v2/models/{settings.model_name}{version}"
 
     def metadata(self) -> dict[str, Any]:
         """What the server says of the model."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from limbeck import checkpoint
+from limbeck.descent import average, groups, optimizer, schedule
 from limbeck.errors import Diverged, UserError
 from limbeck.live import Knowledge, Said, as_batch, dry_batch, freeze, recall, speaker
-from limbeck.loader import TableLoader
+from limbeck.loader import TableLoader, batches_of, parts_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
@@ -114,7 +115,8 @@ class _Teaching:
         device = self.accelerator.device
         if isinstance(loader, TableLoader):
             loader.process, loader.processes = self.accelerator.process_index, self.accelerator.num_processes
-        first = self._place(as_batch(next(iter(_batches(loader, 0, 0)))))
+        self.total = _steps(loader, training)
+        first = self._place(as_batch(next(iter(batches_of(loader, 0)))))
         student.to(device).train()
         objective.to(device).train()
         self.knows = _knower(teacher, first, device)
@@ -126,11 +128,11 @@ class _Teaching:
         self.model = self.accelerator.prepare(student)
         self.terms = self.accelerator.prepare(objective) if list(objective.parameters()) else objective
         self.learnt = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
-        self.optimizer = self.accelerator.prepare(_optimizer(self.learnt, training))
+        self.optimizer = self.accelerator.prepare(optimizer(groups(student, objective), training))
         self.says = speaker(self.model, first, "student")
-        self.average = _average(student, training)
-        self.total = min(training.epochs * len(loader), training.steps or training.epochs * len(loader))
-        self.epoch, self.step, self.done, self.brake = 0, 0, 0, 1.0
+        self.average = average(student, training)
+        self.epoch, self.step, self.done, self.brake, self.bad = 0, 0, 0, 1.0, 0
+        self.opened = checkpoint.random_state()
         self.sums: dict[str, list[float]] = {}
         self.curves: dict[str, list[float]] = {}
         self.validation: dict[int, float] = {}
@@ -154,67 +156,101 @@ class _Teaching:
                         )
                     slower = self.brake / 2
                     self._load(good)
-                    self.brake = slower
+                    self.brake, self.bad = slower, 0
                     continue
                 self._look()
-                good = self._state()
+                good = good if self.bad else self._state()
                 self._save_when_due()
         return self._finish(time.monotonic() - self.since)
 
     def _one_epoch(self, advance: Callable[[int, str], None]) -> bool:
-        """Steps to the epoch's end; true if the loss stayed non-finite and the epoch must be undone."""
-        bad = 0
-        for batch in _batches(self.loader, self.epoch, self.step):
+        """Steps to the epoch's end; true if losses stayed non-finite and must be undone."""
+        for batch in self._rest():
             finite = self._one_step(self._place(as_batch(batch)))
             self.step += 1
             self.done += 1
-            bad = 0 if finite else bad + 1
-            if bad >= SKIPS:
+            self.bad = 0 if finite else self.bad + 1
+            if self.bad >= SKIPS:
                 return True
             advance(1, "")
             if self.done >= self.total:
                 break
-            self._save_when_due()
+            if self.training.checkpoint_seconds:
+                self._save_when_due()
         self.epoch += 1
         self.step = 0
-        return False
+        # A last step may have broken weights that no loss has shown yet.
+        return not all(bool(torch.isfinite(p).all()) for p in self.learnt)
+
+    def _rest(self) -> Iterator[Any]:
+        """The batches left in the epoch. Loaders that shuffle by torch's random state get back the one they had."""
+        if isinstance(self.loader, TableLoader):
+            return self.loader.batches(self.epoch, self.step)
+        if not self.step:
+            self.opened = checkpoint.random_state()
+            return batches_of(self.loader, self.epoch)
+        now = checkpoint.random_state()
+        checkpoint.set_random_state(self.opened)
+        batches = batches_of(self.loader, self.epoch)
+        for _ in range(self.step):
+            next(batches, None)
+        checkpoint.set_random_state(now)
+        return batches
 
     def _one_step(self, batch: Mapping[str, Tensor]) -> bool:
         """Forward, backward, update. A non-finite loss updates nothing and answers false."""
-        rate = self.training.learning_rate * self.brake * _schedule(self.training, self.done / max(self.total, 1))
+        rate = self.training.learning_rate * self.brake * schedule(self.training, self.done / max(self.total, 1))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        loss = 0.0
-        for part, share, last in _parts(batch, self.training.accumulate):
+            group["lr"] = rate * group["factor"]
+        weight, loss, said = self._weight(batch), 0.0, []
+        for part, share, last in parts_of(batch, self.training.accumulate):
             known = self.knows(part) if self.knows else {}
             with self.accelerator.autocast():
                 value, terms = self.terms(self.says(part), known, part)
-            now = float(value.detach())
-            if not math.isfinite(now):
-                self.optimizer.zero_grad()
-                return False
-            loss += now * share
-            if last:
-                self.accelerator.backward(value * share if share != 1.0 else value)
-            else:
-                with self.accelerator.no_sync(self.model):
-                    self.accelerator.backward(value * share)
-            for name, term in terms.items():
-                self._count(name, float(term), share)
+            loss += float(value.detach()) * share
+            said.append((terms, share))
+            with nullcontext() if last else self._unsynchronised():
+                self.accelerator.backward(value * (share * weight))
+        if not self._everywhere(math.isfinite(loss)):
+            self.optimizer.zero_grad()
+            return False
         look = self.done % LOOK_EVERY == 0
         if self.training.clip is not None or look:
             norm = float(self.accelerator.clip_grad_norm_(self.learnt, self.training.clip or math.inf))
-            if not math.isfinite(norm):
+            # Half precision's own overflows are left to its scaler, which skips the step and scales less.
+            if not math.isfinite(norm) and self.accelerator.scaler is None:
                 self.optimizer.zero_grad()
                 return False
-            if look:
+            if look and math.isfinite(norm):
                 self._count("gradient_norm", norm, 1.0)
+        for terms, share in said:
+            for name, term in terms.items():
+                self._count(name, float(term), share)
         self._count("loss", loss, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
             self.average.update_parameters(self.student)
         return True
+
+    def _weight(self, batch: Mapping[str, Tensor]) -> float:
+        """What makes the mean of the processes' gradients the gradient of the mean over all their rows."""
+        if self.accelerator.num_processes == 1:
+            return 1.0
+        rows = torch.tensor(float(len(next(iter(batch.values())))), device=self.accelerator.device)
+        return float(rows) * self.accelerator.num_processes / float(self.accelerator.reduce(rows.clone(), "sum"))
+
+    def _everywhere(self, finite: bool) -> bool:
+        """Whether it is so in every process: all take the step, or none."""
+        if self.accelerator.num_processes == 1:
+            return finite
+        so = torch.tensor(float(finite), device=self.accelerator.device)
+        return float(self.accelerator.reduce(so, "sum")) == self.accelerator.num_processes
+
+    @contextmanager
+    def _unsynchronised(self) -> Iterator[None]:
+        with self.accelerator.no_sync(self.model), self.accelerator.no_sync(self.terms):
+            yield
 
     def _count(self, name: str, value: float, share: float) -> None:
         total = self.sums.setdefault(name, [0.0, 0.0])
@@ -227,9 +263,7 @@ class _Teaching:
             self.curves.setdefault(name, []).append(total / max(count, 1e-12))
         self.sums = {}
         said = {name: values[-1] for name, values in self.curves.items()}
-        if self.watch.validate is not None and (
-            self.epoch % self.training.check_every == 0 or self.done >= self.total
-        ):
+        if self.watch.validate is not None and (self.epoch % self.training.check_every == 0 or self.done >= self.total):
             kept = self._kept()
             value = self.watch.validate(kept.eval())
             self.student.train()
@@ -246,10 +280,10 @@ class _Teaching:
 
     def _patience_is_over(self) -> bool:
         patience = self.training.patience
-        return patience is not None and bool(self.validation) and self.epoch - self.best_epoch >= patience
+        return patience is not None and bool(self.validation) and max(self.validation) - self.best_epoch >= patience
 
     def _finish(self, seconds: float) -> Taught:
-        if not self.validation:
+        if not self.best_epoch:
             self.best_epoch, self.best_state = self.epoch, _copied(self._kept())
         # A mixed-precision forward is a wrapper on the student itself; it must not outlive the training.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
@@ -273,6 +307,8 @@ class _Teaching:
             "optimizer": _copied_deep(self.optimizer.state_dict()),
             "average": _copied(self.average) if self.average is not None else None,
             "random": checkpoint.random_state(),
+            "opened": self.opened,
+            "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
             "place": [self.epoch, self.step, self.done, self.brake, self.best_epoch, self.spent],
             "best": self.best_state,
             "curves": {name: list(values) for name, values in self.curves.items()},
@@ -283,9 +319,13 @@ class _Teaching:
     def _load(self, state: Mapping[str, Any]) -> None:
         self.student.load_state_dict(state["student"])
         self.objective.load_state_dict(state["objective"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        # The optimiser keeps the tensors it is given and writes into them.
+        self.optimizer.load_state_dict(_copied_deep(state["optimizer"]))
+        if self.accelerator.scaler is not None:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
+        self.opened = state["opened"]
         checkpoint.set_random_state(state["random"])
         self.epoch, self.step, self.done, self.brake, self.best_epoch, self.spent = state["place"]
         self.best_state = state["best"]
@@ -339,58 +379,15 @@ def _knower(
     return answer
 
 
-def _optimizer(learnt: list[nn.Parameter], training: Training) -> torch.optim.Optimizer:
-    kind = getattr(torch.optim, training.optimizer, None)
-    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
-        raise UserError(f"training.optimizer: torch.optim has no {training.optimizer!r}; try AdamW, Adam or SGD")
-    settings = {"lr": training.learning_rate, "weight_decay": training.weight_decay, **training.optimizer_settings}
-    if training.optimizer in ("Adam", "AdamW", "SGD", "Adagrad"):
-        settings.setdefault("fused", True)
+def _steps(loader: Any, training: Training) -> int:
+    """Steps of a whole training."""
     try:
-        return kind(learnt, **settings)
-    except TypeError as wrong:
-        raise UserError(f"training.optimizer_settings do not fit {training.optimizer}: {wrong}") from None
-
-
-def _schedule(training: Training, share: float) -> float:
-    """The factor on the learning rate when a share of all steps is done."""
-    if share < training.warmup:
-        return share / training.warmup + 1e-3
-    rest = (share - training.warmup) / (1.0 - training.warmup)
-    if training.schedule == "linear":
-        return 1.0 - rest
-    return 0.5 * (1.0 + math.cos(math.pi * rest)) if training.schedule == "cosine" else 1.0
-
-
-def _average(student: nn.Module, training: Training) -> AveragedModel | None:
-    if training.ema is None:
-        return None
-    decayed = get_ema_multi_avg_fn(training.ema)  # type: ignore[no-untyped-call]  # torch's
-    return AveragedModel(student, multi_avg_fn=decayed, use_buffers=True)
-
-
-def _batches(loader: Any, epoch: int, start: int) -> Iterator[Any]:
-    if isinstance(loader, TableLoader):
-        yield from loader.batches(epoch, start)
-        return
-    if hasattr(getattr(loader, "sampler", None), "set_epoch"):
-        loader.sampler.set_epoch(epoch)
-    for index, batch in enumerate(loader):
-        if index >= start:
-            yield batch
-
-
-def _parts(batch: Mapping[str, Tensor], count: int) -> Iterator[tuple[Mapping[str, Tensor], float, bool]]:
-    """A batch in `count` parts, each with its share of the rows, and whether it is the last."""
-    rows = len(next(iter(batch.values())))
-    count = min(count, rows)
-    if count <= 1:
-        yield batch, 1.0, True
-        return
-    edges = [rows * i // count for i in range(count + 1)]
-    for i in range(count):
-        part = {name: value[edges[i] : edges[i + 1]] for name, value in batch.items()}
-        yield part, (edges[i + 1] - edges[i]) / rows, i == count - 1
+        count = len(loader)
+    except TypeError:
+        raise UserError("the loader has no length; give it a __len__ that says how many batches an epoch has") from None
+    if not count:
+        raise UserError("the loader has no batches")
+    return min(training.epochs * count, training.steps or training.epochs * count)
 
 
 def _copied(module: nn.Module) -> dict[str, Tensor]:

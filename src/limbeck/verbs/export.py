@@ -98,9 +98,7 @@ def _fp32(model: Model, bench: Bench) -> bytes:
     offered = getattr(parts.make("models", model.family, model.settings), "onnx_translations", None)
     translations: Mapping[Callable[..., object], Callable[..., object]] = offered() if offered else {}
     try:
-        return graph.to_onnx(
-            bench.module, bench.requests(3, 8), free=bench.requests.free, translations=translations
-        )
+        return graph.to_onnx(bench.module, bench.requests(3, 8), free=bench.requests.free, translations=translations)
     except ValueError as failed:
         raise UserError(f"{family.__name__} cannot become ONNX with free rows and lengths: {failed}") from failed
 

@@ -19,7 +19,7 @@ CHUNK = 4096
 SPARSE_BELOW = 0.1
 
 
-def fit(
+def fit(  # noqa: PLR0913  # data and what it is told by, each of its own shape
     family: Fitted,
     module: nn.Module,
     inputs: Mapping[str, Array],
@@ -56,8 +56,6 @@ def fit(
         with torch.no_grad():
             soft = objective.target(known, batch).numpy()
         pieces.append(sparse.csr_matrix(soft) if np.count_nonzero(soft) < SPARSE_BELOW * soft.size else soft)
-    whole = (
-        sparse.vstack(pieces, format="csr") if any(sparse.issparse(p) for p in pieces) else np.concatenate(pieces)
-    )
+    whole = sparse.vstack(pieces, format="csr") if any(sparse.issparse(p) for p in pieces) else np.concatenate(pieces)
     family.fit(module, inputs, whole, targets.get("weight"))
     module.eval()

@@ -54,8 +54,7 @@ def label(teacher: Predictor, rows: Rows, root: Path, how: Labelling | None = No
     how = how or Labelling()
     if not len(rows):
         raise UserError("there are no rows to label")
-    first = _said(teacher, rows.slice(0, 1))
-    settings = Settings(teacher.fingerprint, rows.source, first.kinds, how.knowledge, "user" in rows.roles)
+    settings, first = settings_for(teacher, rows, how.knowledge)
     store = Store.create(root / settings.fingerprint, settings, origin=how.origin)
     person = persons(list(rows.column(rows.role("user")))) if settings.people else None
     each = sum(np.asarray(value).nbytes for value in first.values())
@@ -70,6 +69,12 @@ def label(teacher: Predictor, rows: Rows, root: Path, how: Labelling | None = No
     if todo or not store.complete:
         store.finish()
     return store
+
+
+def settings_for(teacher: Predictor, rows: Rows, knowledge: Knowledge) -> tuple[Settings, Signals]:
+    """What decides the store of these answers, and the answer to the first row, which was asked for its kinds."""
+    first = _said(teacher, rows.slice(0, 1))
+    return Settings(teacher.fingerprint, rows.source, first.kinds, knowledge, "user" in rows.roles), first
 
 
 def _answers(teacher: Predictor, rows: Rows, batch: int) -> Signals:

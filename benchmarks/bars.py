@@ -1,0 +1,105 @@
+"""Runs a recipe and holds its report against the project's bars.
+
+    python benchmarks/bars.py recommend|fine-foods|shopping-reviews-zh [--out DIR]
+
+Resumable: finished steps are found. Prints one line a bar, measured and wanted, and exits 1 if one is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from limbeck import verdict
+from limbeck.progress import Teller
+from limbeck.recipe import read
+from limbeck.report import Comparison, Protocol, Report, Row
+from limbeck.run import run
+
+HERE = Path(__file__).parent
+RECIPES = {
+    "recommend": HERE / "recommend.yaml",
+    "fine-foods": HERE.parent / "recipes" / "classify_text-fine-foods.yaml",
+    "shopping-reviews-zh": HERE.parent / "recipes" / "classify_text-shopping-reviews-zh.yaml",
+}
+Bar = tuple[str, float, str, float]
+"""What, measured, how it is held (`>=` or `<`), and the bar."""
+
+
+def row(protocol: Protocol, role: str, name: str | None = None) -> Row:
+    return next(r for r in protocol.rows if r.role == role and name in (None, r.name))
+
+
+def mean(found: Row, metric: str) -> float:
+    return float(found.metrics[metric].mean or 0.0)
+
+
+def recommend(report: Report) -> list[Bar]:
+    protocol = report.protocols[0]
+    bars: list[Bar] = [("EASE ndcg@10", mean(row(protocol, "teacher"), "ndcg@10"), ">=", 0.333)]
+    for name, keeps in (("mf-8", 0.92), ("mf-16", 0.96), ("mf-64", 0.975)):
+        told = next(c for c in protocol.comparisons if c.student == name)
+        gain = mean(row(protocol, "student", name), "ndcg@10") / mean(row(protocol, "scratch", name), "ndcg@10") - 1
+        bars += [
+            (f"{name} keeps", float(told.retention or 0), ">=", keeps),
+            (f"{name} over its twin", gain, ">=", 0.05),
+            (f"{name} paired p", float(told.p_value or 0), "<", 0.01),
+        ]
+    return bars
+
+
+def text(report: Report) -> list[Bar]:
+    protocol = report.protocols[0]
+    teacher, linear = row(protocol, "teacher"), row(protocol, "trivial", "tfidf_linear")
+    bars: list[Bar] = [("teacher auc over TF-IDF + LR", mean(teacher, "auc") - mean(linear, "auc"), ">=", 0.02)]
+    for told in protocol.comparisons:
+        bars += student(protocol, told, teacher, linear)
+    return bars
+
+
+def student(protocol: Protocol, told: Comparison, teacher: Row, linear: Row) -> list[Bar]:
+    name = told.student
+    mine, twin = row(protocol, "student", name), row(protocol, "scratch", name)
+    return [
+        (f"{name} teacher's parameters over its own", (teacher.parameters or 0) / (mine.parameters or 1), ">=", 20),
+        (f"{name} throughput over the teacher's", float(mine.rows_per_second or 0) / float(teacher.rows_per_second or 1), ">=", 20),
+        (f"{name} lift retention", float(told.lift_retention or 0), ">=", 0.93),
+        (f"{name} auc over its twin", mean(mine, "auc") - mean(twin, "auc"), ">=", 1e-9),
+        (f"{name} auc over TF-IDF + LR", mean(mine, "auc") - mean(linear, "auc"), ">=", 1e-9),
+    ]  # fmt: skip
+
+
+BARS: dict[str, Callable[[Report], list[Bar]]] = {
+    "recommend": recommend,
+    "fine-foods": text,
+    "shopping-reviews-zh": text,
+}
+
+
+def main() -> int:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("name", choices=list(RECIPES))
+    asked.add_argument("--out", type=Path)
+    told = asked.parse_args()
+    recipe, _ = read(RECIPES[told.name])
+    out = told.out or Path("runs") / f"bench-{told.name}"
+    report = run(recipe, base=RECIPES[told.name].parent, out=out, teller=Teller(quiet=False))
+    missed = 0
+    for what, found, way, bar in BARS[told.name](report):
+        held = found >= bar if way == ">=" else found < bar
+        missed += not held
+        print(f"{'held  ' if held else 'MISSED'} {what:45} {found:10.4f} {way} {bar}")
+    for protocol in report.protocols:
+        for one in protocol.rows:
+            figures = one.metrics[protocol.headline]
+            print(f"{protocol.name:16} {one.role:8} {one.name:14} {figures.mean:.4f} sd {figures.sd:.4f}")
+    print(report.verdict)
+    print(json.dumps({"seconds": dict(report.seconds), "resamples": verdict.RESAMPLES}))
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

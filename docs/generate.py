@@ -1,0 +1,227 @@
+"""Writes what documentation can be read off the code: the keys of a recipe, the tables of parts, and the site.
+
+Run: python docs/generate.py [--check]
+`--check` writes nothing; it fails where docs/recipes.md is not what the code says, or a link leads nowhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import inspect
+import re
+import shutil
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from markdown_it import MarkdownIt
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from limbeck import artifact, knowledge, parts, recipe, split
+
+ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "docs" / "recipes.md"
+SITE = ROOT / "docs" / "site"
+TITLES = {
+    recipe.Recipe: "The whole file",
+    recipe.Data: "data",
+    recipe.Protocol: "protocols",
+    split.Split: "split",
+    recipe.Teacher: "teacher",
+    recipe.Student: "students",
+    recipe.Loss: "objective",
+    knowledge.Knowledge: "label",
+    recipe.Training: "training",
+    artifact.Export: "export",
+}
+WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "none", Any: "anything"}
+SIGNS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}", "min_length": "at least {}"}
+PAGE = """<!doctype html><html lang="{lang}"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><style>
+body {{ max-width: 52rem; margin: 2rem auto; padding: 0 1rem; font: 16px/1.55 system-ui, sans-serif; }}
+pre {{ overflow: auto; padding: .8rem; background: #8881; }} table {{ display: block; overflow: auto; }}
+td, th {{ padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left; vertical-align: top; }}
+:root {{ color-scheme: light dark; }}
+</style><nav>{nav}</nav>{body}</html>
+"""
+NAV = {"Limbeck": "README.md", "Docs": "docs/index.md", "Recipes": "docs/recipes.md", "Parts": "docs/parts.md"}
+NAV |= {"Contributing": "CONTRIBUTING.md", "中文": "README.zh.md"}
+
+
+def said(docstring: str | None) -> tuple[str, dict[str, str]]:
+    """A docstring's text above its first section, and what its `Args` say of each name."""
+    text = inspect.cleandoc(docstring or "")
+    above = re.split(r"\n\n(?:Args|Returns|Raises|Source|Example)s?:|\n\n>>>", text)[0]
+    found = re.search(r"Args:\n((?:    .*\n?|\n)*)", text)
+    about: dict[str, str] = {}
+    for entry in re.findall(r"^    (\S[^:\n]*): ((?:.*\n?)(?:     +.*\n?)*)", found[1] if found else "", re.M):
+        about |= {name.strip(): " ".join(entry[1].split()) for name in entry[0].split(",")}
+    return above, about
+
+
+def kind(annotation: Any, limits: tuple[Any, ...] = ()) -> str:
+    """A type in words."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    more = [m for limit in limits for m in (limit.metadata if isinstance(limit, FieldInfo) else [limit])]
+    signs = [sign.format(getattr(m, name)) for m in more for name, sign in SIGNS.items() if hasattr(m, name)]
+    tail = f" ({', '.join(signs)})" if signs else ""
+    if origin is Annotated:
+        return kind(inner[0], inner[1:])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin in (Union, types.UnionType):
+        return " or ".join(kind(one) for one in inner)
+    if origin is tuple and inner[-1] is not Ellipsis:
+        return f"{len(inner)} of {kind(inner[0])}"
+    if origin in (tuple, list):
+        return f"list of {kind(inner[0])}{tail}"
+    if origin in (dict, Mapping) or annotation is dict:
+        return "mapping"
+    if annotation in TITLES:
+        title = TITLES[annotation]
+        return f"[{title}](#{title})"
+    return WORDS.get(annotation, getattr(annotation, "__name__", str(annotation))) + tail
+
+
+def keys(model: type[Any]) -> Iterator[tuple[str, str, str]]:
+    """(key, type, default) of a model of the recipe."""
+    if issubclass(model, BaseModel):
+        for name, field in model.model_fields.items():
+            default = "required" if field.default is PydanticUndefined else shown(field.default)
+            yield field.alias or name, kind(field.annotation, tuple(field.metadata)), default
+        return
+    hints = get_type_hints(model, include_extras=True)
+    for field in dataclasses.fields(model):
+        default = "required" if field.default is dataclasses.MISSING else shown(field.default)
+        yield field.name, kind(hints[field.name]), default
+
+
+def shown(value: Any) -> str:
+    """A default as a recipe would write it."""
+    if value is None or value in ({}, (), "") or isinstance(value, BaseModel) or dataclasses.is_dataclass(value):
+        return ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    text = str(list(value)) if isinstance(value, tuple) else str(value)
+    return f"`{text}`"
+
+
+def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def recipe_page() -> str:
+    """Every key of a recipe."""
+    text = [
+        "# Every key of a recipe\n",
+        "Written by `make docs` from the models in `src/limbeck/recipe.py`; change those, not this page.",
+        "A change on the command line names a key with dots: `--set training.epochs=5`, `--set students.0.width=8`.",
+    ]
+    for model, title in TITLES.items():
+        above, about = said(model.__doc__)
+        rows = [(f"`{key}`", kind_, default, about.get(key, "")) for key, kind_, default in keys(model)]
+        text += [f"\n## {title}\n\n{above}\n", table(("key", "type", "default", "meaning"), rows)]
+        if issubclass(model, BaseModel) and model.model_config.get("extra") == "allow":
+            text.append("\nAny other key is a setting of the part that is named.")
+    return "\n".join(text) + "\n"
+
+
+def parts_page() -> str:
+    """Every part, own and plugged in, with its settings."""
+    text = ["# Parts\n\nThe names a recipe can use, and the settings each takes.\n"]
+    for folder in parts.FOLDERS:
+        rows = []
+        for name in parts.names(folder):
+            part = parts.get(folder, name)
+            described = part if inspect.ismodule(part) or inspect.isclass(part) else inspect.getmodule(type(part))
+            own = f"limbeck.{folder}.{name}"
+            above, _ = said(getattr(sys.modules.get(own, described), "__doc__", None))
+            known = parts.settings_of(part) if inspect.isclass(part) else {}
+            empty = inspect.Parameter.empty
+            given = [key if default is empty else f"{key}={default!r}" for key, default in known.items()]
+            rows.append((f"`{name}`", above.split("\n")[0], ", ".join(f"`{one}`" for one in given)))
+        text += [f"\n## {folder}\n", table(("name", "", "settings"), rows)]
+    return "\n".join(text) + "\n"
+
+
+def pages() -> dict[str, str]:
+    """Path from the root -> Markdown, of everything the site holds."""
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]
+    texts = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files}
+    return {**texts, "docs/recipes.md": recipe_page(), "docs/parts.md": parts_page()}
+
+
+def links(path: str, text: str) -> Iterator[tuple[str, Path, str]]:
+    """(as written, the file it leads to, anchor) of every link within the repository."""
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", text, flags=re.S)
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if not re.match(r"[a-z]+:", link):
+            file, _, anchor = link.partition("#")
+            yield link, (ROOT / path).parent.joinpath(file).resolve() if file else ROOT / path, anchor
+
+
+def anchor_of(heading: str) -> str:
+    """As GitHub makes it: lower case, spaces to hyphens, other marks left out."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def broken(texts: Mapping[str, str]) -> list[str]:
+    """Links that lead nowhere."""
+    anchors = {
+        (ROOT / path): {anchor_of(heading) for heading in re.findall(r"^#+ (.+)$", text, re.M)}
+        for path, text in texts.items()
+    }
+    wrong = []
+    for path, text in texts.items():
+        for link, file, anchor in links(path, text):
+            if not (file in anchors or file.exists()) or (anchor and anchor not in anchors.get(file, set())):
+                wrong.append(f"{path}: {link} leads nowhere")
+    return wrong
+
+
+def write_site(texts: Mapping[str, str]) -> None:
+    """One HTML page a Markdown page; other files that are linked to are copied beside them."""
+    shutil.rmtree(SITE, ignore_errors=True)
+    markdown = MarkdownIt("commonmark").enable("table")
+    for path, text in texts.items():
+        place = (SITE / path).with_suffix(".html")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        for _, file, _ in links(path, text):
+            if file.is_file() and file.suffix != ".md":
+                copy = SITE / file.relative_to(ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, copy)
+        body = re.sub(r'href="(?![a-z]+:)([^"#]+)\.md', r'href="\1.html', markdown.render(text))
+        body = re.sub(r"<h(\d)>(.*?)</h", lambda m: f'<h{m[1]} id="{anchor_of(m[2])}">{m[2]}</h', body)
+        up = "../" * path.count("/")
+        nav = " · ".join(f'<a href="{up}{Path(to).with_suffix(".html")}">{name}</a>' for name, to in NAV.items())
+        title = text.partition("\n")[0].lstrip("# ")
+        lang = "zh" if path.endswith(".zh.md") else "en"
+        place.write_text(PAGE.format(title=title, nav=nav, body=body, lang=lang), encoding="utf-8")
+
+
+def main() -> int:
+    """Write, or check; the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    texts = pages()
+    wrong = broken(texts)
+    if check and (not RECIPES.is_file() or RECIPES.read_text(encoding="utf-8") != texts["docs/recipes.md"]):
+        wrong.append("docs/recipes.md is not what the code says; run make docs")
+    if not check:
+        RECIPES.write_text(texts["docs/recipes.md"], encoding="utf-8")
+        write_site(texts)
+    print("\n".join(wrong) or f"{len(texts)} pages, every link leads somewhere")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

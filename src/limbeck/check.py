@@ -1,0 +1,311 @@
+"""All problems of a recipe, with their lines, before any work."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from limbeck import parts
+from limbeck.bind import hard_name, open_source
+from limbeck.errors import LimbeckError, Mistake, UserError
+from limbeck.recipe import Data, Lines, Recipe, Student, Teacher, Training, dotted
+from limbeck.split import assign
+from limbeck.table import find_file, reader_for
+from limbeck.task import Source, Task
+
+ROLES = ("user", "item", "time", "label", "text", "weight", "id", "split", "privileged")
+"""The roles that some part knows, whatever the task; tasks add their own."""
+
+LOOKED = (
+    "its form", "parts and their settings", "files and columns", "roles", "splits", "losses", "optimisers",
+    "a dry batch of every student",
+)  # fmt: skip
+"""What is looked at, in order."""
+
+Path_ = tuple[str | int, ...]
+Answer = TypeVar("Answer")
+
+
+def check(recipe: Recipe, lines: Lines, base: Path) -> list[Mistake]:
+    """Find everything that would stop a run.
+
+    Rows are opened (and converted to the cache the first time); where nothing else is wrong, one
+    batch goes through every student. No model is trained and no teacher is asked.
+
+    Args:
+        recipe: of a form that is right already.
+        lines: where the user typed what.
+        base: the folder its paths count from.
+
+    Returns:
+        The mistakes, in the order of the recipe; none where it can run.
+    """
+    found = Found(lines)
+    task: Task | None = found.tried(("task",), lambda: parts.get("tasks", recipe.task))
+    _options(found, task, recipe)
+    source = _data(found, task, recipe.data, base)
+    _protocols(found, recipe, source)
+    _teacher(found, task, recipe, recipe.teacher, ("teacher",), base)
+    _training(found, {}, recipe.training, ("training",))
+    families = [_student(found, task, recipe, student, i) for i, student in enumerate(recipe.students)]
+    _objective(found, task, recipe, families)
+    for name, values in (("seeds", recipe.seeds), *((p.name, p.splits) for p in recipe.protocols)):
+        if len(set(values)) < len(values):
+            found.add(f"{name}: a seed stands twice; the same training twice proves nothing", "seeds")
+    if not found.mistakes and task is not None and source is not None:
+        from limbeck.trial import rehearse
+
+        rehearse(recipe, base, found.tried)
+    return sorted(found.mistakes, key=lambda mistake: mistake.line or 0)
+
+
+@dataclass
+class Found:
+    """Mistakes gathered so far."""
+
+    lines: Lines
+    mistakes: list[Mistake] = field(default_factory=list)
+
+    def add(self, message: str, *path: str | int) -> None:
+        """One more, at a place of the recipe."""
+        self.mistakes.append(Mistake(message, self.lines.of(path), dotted(path)))
+
+    def tried(self, path: Path_, attempt: Callable[[], Answer]) -> Answer | None:
+        """What an attempt answers; none, and a mistake, where it raises one of the user's."""
+        try:
+            return attempt()
+        except LimbeckError as wrong:
+            self.add(str(wrong), *path)
+            return None
+
+    def unknown(self, what: str, name: str, known: Collection[str], *path: str | int) -> None:
+        """A name that nobody knows."""
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
+        self.add(f"{what} '{name}'; {hint}", *path)
+
+
+def _settings(found: Found, sort: str, name: str, settings: Mapping[str, Any], path: Path_, of: Path_) -> Any:
+    """The part, made, or none; every setting that is unknown, missing or impossible becomes a mistake.
+
+    Args:
+        found: takes the mistakes.
+        sort: the part's folder.
+        name: of the part.
+        settings: as the recipe has them.
+        path: where they stand.
+        of: where the part's name stands.
+    """
+    part = found.tried(of, lambda: parts.get(sort, name))
+    if part is None:
+        return None
+    before, allowed = len(found.mistakes), parts.settings_of(part)
+    for key, value in settings.items():
+        if key not in allowed:
+            found.unknown(f"'{name}' has no setting", key, list(allowed), *path, key)
+        else:
+            found.tried((*path, key), partial(parts.validated, part, {key: value}))
+    for key, default in allowed.items():
+        if default is inspect.Parameter.empty and key not in settings:
+            found.add(f"'{name}' lacks the setting '{key}'", *of)
+    if len(found.mistakes) > before:
+        return None
+    return found.tried(of, lambda: parts.make(sort, name, dict(settings)))
+
+
+def _options(found: Found, task: Task | None, recipe: Recipe) -> None:
+    if task is None:
+        return
+    for key in recipe.options:
+        if key not in task.options:
+            found.unknown(f"task '{task.name}' has no option", key, list(task.options), "options", key)
+    for i, protocol in enumerate(recipe.protocols):
+        for key in protocol.options:
+            if key not in task.options:
+                found.unknown(
+                    f"task '{task.name}' has no option", key, list(task.options), "protocols", i, "options", key
+                )
+
+
+def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | None:
+    source = _source(found, task, data, base, ("data",))
+    if source is not None and task is not None:
+        lacking = [role for role in task.roles if role not in source.rows.roles]
+        for role in lacking:
+            found.add(f"task '{task.name}' needs a column with the role '{role}'; name it here", "data", "roles")
+    for i, spec in enumerate(data.unlabelled):
+        path: Path_ = ("data", "unlabelled", i)
+        if "make" in spec:
+            settings = {key: value for key, value in spec.items() if key != "make"}
+            _settings(found, "data", str(spec["make"]), settings, path, (*path, "make"))
+            continue
+        try:
+            more = Data.model_validate(spec)
+        except ValidationError as wrong:
+            _refused(found, wrong, path)
+        else:
+            _source(found, task, more, base, path)
+    return source
+
+
+def _source(found: Found, task: Task | None, data: Data, base: Path, path: Path_) -> Source | None:
+    known = {*ROLES, *(task.roles if task else ()), *(task.optional_roles if task else ())}
+    roles = data.settings.get("roles", {})
+    for role in roles if isinstance(roles, dict) else ():
+        if role not in known:
+            found.unknown("nobody knows the role", str(role), sorted(known), *path, "roles", role)
+    before = len(found.mistakes)
+    if data.pack is not None:
+        found.tried((*path, "pack"), lambda: parts.get("packs", str(data.pack)))
+        reader: str | None = "pack"
+        settings = {"pack": data.pack, **data.settings}
+    else:
+        settings = {"path": data.path, **data.settings}
+        found.tried((*path, "path"), lambda: find_file(str(data.path), base))
+        reader = data.format or found.tried((*path, "path"), lambda: reader_for(str(data.path)))
+    if reader is not None:
+        _settings(found, "data", reader, settings, path, (*path, "format"))
+    if len(found.mistakes) > before:
+        return None
+    return found.tried(path, lambda: open_source(data, base))
+
+
+def _protocols(found: Found, recipe: Recipe, source: Source | None) -> None:
+    names = [protocol.name for protocol in recipe.protocols]
+    for i, protocol in enumerate(recipe.protocols):
+        if names.index(protocol.name) < i:
+            found.add(f"two protocols are called '{protocol.name}'", "protocols", i, "name")
+        if not protocol.splits:
+            found.add("the list of splits is empty; name at least one seed", "protocols", i, "splits")
+        elif source is not None:
+            split = replace(protocol.split, seed=protocol.splits[0])
+            found.tried(("protocols", i, "split"), partial(assign, source.rows, split))
+
+
+def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, path: Path_, base: Path) -> None:
+    if teacher.model is not None:
+        family = _settings(found, "models", teacher.model, teacher.settings, path, (*path, "model"))
+        _speaks(found, task, family, teacher.model, (*path, "model"))
+        _choices(found, "models", teacher.model, teacher, recipe.training, path)
+        _training(found, teacher.training, recipe.training, (*path, "training"))
+        return
+    part = _settings(found, "teachers", str(teacher.source), teacher.settings, path, (*path, "from"))
+    for key in ("choose", "training"):
+        if getattr(teacher, key):
+            found.add("a teacher that is brought is not trained; this does nothing", *path, key)
+    if teacher.joins and part is not None:
+        for i, spec in enumerate(teacher.settings["members"]):
+            place = (*path, "members", i)
+            try:
+                member = Teacher.model_validate(spec)
+            except ValidationError as wrong:
+                _refused(found, wrong, place)
+            else:
+                _teacher(found, task, recipe, member, place, base)
+    named = teacher.settings.get("path")
+    if isinstance(named, str) and part is not None:
+        if str(teacher.source) == "artifact":
+            if not (base / Path(named).expanduser() / "manifest.json").is_file():
+                found.add(f"there is no artifact in '{named}'", *path, "path")
+        else:
+            found.tried((*path, "path"), lambda: find_file(named, base))
+
+
+def _student(found: Found, task: Task | None, recipe: Recipe, student: Student, i: int) -> Any:
+    path: Path_ = ("students", i)
+    family = _settings(found, "models", student.model, student.settings, path, (*path, "model"))
+    _speaks(found, task, family, student.model, (*path, "model"))
+    _choices(found, "models", student.model, student, recipe.training, path)
+    _training(found, student.training, recipe.training, (*path, "training"))
+    return family
+
+
+def _speaks(found: Found, task: Task | None, family: Any, name: str, path: Path_) -> None:
+    if task is not None and family is not None and task.signal[0] not in family.kinds:
+        said = ", ".join(family.kinds)
+        found.add(f"'{name}' says {said}, and the task '{task.name}' asks for {task.signal[0]}", *path)
+
+
+def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, training: Training, path: Path_) -> None:
+    try:
+        part = parts.get(sort, name)
+    except UserError:
+        return  # told already
+    allowed = parts.settings_of(part)
+    for key, values in chooser.choose.items():
+        place = (*path, "choose", key)
+        if not values:
+            found.add(f"'{key}' has no values to choose from", *place)
+        if key.startswith("training."):
+            for value in values:
+                _training(found, {**chooser.training, key.removeprefix("training."): value}, training, place)
+        elif key not in allowed:
+            found.unknown(f"'{name}' has no setting", key, list(allowed), *place)
+        else:
+            for value in values:
+                chosen = {**chooser.settings, key: value}
+                found.tried(place, partial(parts.make, sort, name, chosen))
+
+
+def _training(found: Found, changes: Mapping[str, Any], training: Training, path: Path_) -> None:
+    try:
+        told = Training.model_validate({**training.model_dump(), **changes})
+    except ValidationError as wrong:
+        _refused(found, wrong, path, Training.model_fields)
+        return
+    import torch
+
+    kind = getattr(torch.optim, told.optimizer, None)
+    if not (isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)):
+        held = vars(torch.optim).items()
+        known = [name for name, kind in held if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)]
+        if changes or path == ("training",):
+            found.unknown("torch.optim has no", told.optimizer, known, *path, "optimizer")
+
+
+def _refused(found: Found, wrong: ValidationError, path: Path_, known: Collection[str] = ()) -> None:
+    for error in wrong.errors():
+        where = (*path, *error["loc"])
+        if error["type"] == "extra_forbidden":
+            found.unknown("unknown key", str(where[-1]), list(known), *where)
+        else:
+            said = str(error["msg"]).removeprefix("Value error, ")
+            value = error.get("input")
+            found.add(said if isinstance(value, dict) else f"{said}, found {value!r}", *where)
+
+
+def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequence[Any]) -> None:
+    if task is None:
+        return
+    terms = []
+    for i, loss in enumerate(recipe.objective):
+        path: Path_ = ("objective", i)
+        name = hard_name(task, families[0]) if loss.loss == "hard" else loss.loss
+        term = _settings(found, "losses", name, loss.settings, path, (*path, "loss"))
+        terms.append((loss.loss, term))
+        if loss.weight == 0:
+            found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")
+    known = [term for _, term in terms if term is not None]
+    if len(known) == len(terms) and not any(term.needs_teacher for term in known):
+        found.add("no loss here needs the teacher, so nothing would be distilled; add one, such as kl", "objective")
+    for i, (student, family) in enumerate(zip(recipe.students, families, strict=True)):
+        if not hasattr(family, "fit"):
+            continue
+        for name, term in terms:
+            if term is not None and not _has_target(term):
+                found.add(
+                    f"'{student.model}' is fitted, and loss '{name}' offers no soft target to fit it on", "students", i
+                )
+
+
+def _has_target(term: Any) -> bool:
+    from limbeck.objective import Term
+
+    return type(term).target is not Term.target

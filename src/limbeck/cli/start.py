@@ -1,0 +1,34 @@
+"""`limbeck init`: a first recipe for rows of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limbeck.cli.say import Json, say_json
+
+
+def init(
+    file: Annotated[Path, typer.Argument(help="A CSV, Parquet, JSONL, Arrow or .inter file.", show_default=False)],
+    task: Annotated[str | None, typer.Option(help="The question.", show_default="as the columns suggest")] = None,
+    out: Annotated[Path | None, typer.Option(help="The recipe.", show_default="recipe.yaml beside the file")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
+    json: Json = False,
+) -> None:
+    """Write a commented recipe for a file, guessing what its columns are."""
+    from limbeck.atomic import replace
+    from limbeck.errors import UserError
+    from limbeck.scaffold import scaffold
+
+    target = out or file.parent / "recipe.yaml"
+    if target.exists() and not force:
+        raise UserError(f"{target} is there already; give another --out, or --force to write over it")
+    made = scaffold(file, target.parent, task)
+    replace(target, made.text.encode())
+    if json:
+        say_json({"recipe": str(target), "task": made.task, "roles": made.roles})
+        return
+    print(f"{target}: task {made.task}; {', '.join(f'{role} = {column}' for role, column in made.roles.items())}")
+    print(f"Read its comments, then: limbeck check {target}; limbeck run {target}")

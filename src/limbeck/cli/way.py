@@ -1,0 +1,112 @@
+"""The steps of a run by themselves: `label`, `distill`, `evaluate`, `export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from limbeck.cli.recipe import folder_of, opened
+from limbeck.cli.say import Changes, Json, Out, Quiet, RecipeFile, figure, say_json, say_table, size, teller
+
+
+def label(
+    recipe: RecipeFile, out: Out = None, changes: Changes = None, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Train or open the teacher, ask it about every row, and print the folder of its answers."""
+    read = opened(recipe, changes)
+    from limbeck.run import labelled
+
+    found = labelled(read, base=recipe.parent, out=folder_of(recipe, out), teller=teller(quiet=quiet or json))
+    if json:
+        say_json([{"store": str(split.store.folder), "rows": len(split.store)} for split in found])
+    for split in [] if json else found:
+        print(split.store.folder)
+
+
+def distill(
+    recipe: RecipeFile, out: Out = None, changes: Changes = None, json: Json = False, quiet: Quiet = False
+) -> None:
+    """Go as far as the trained students and their twins, and print their folders."""
+    read = opened(recipe, changes)
+    from limbeck.run import distilled
+
+    splits = distilled(read, base=recipe.parent, out=folder_of(recipe, out), teller=teller(quiet=quiet or json))
+    found: list[dict[str, Any]] = [
+        {"role": role, "name": name, "folder": str(one.folder), "validation": one.validation, "seconds": one.seconds}
+        for split in splits
+        for role, models in (("student", split.students), ("scratch", split.twins))
+        for name, lived in models.items()
+        for one in lived
+    ]
+    if json:
+        say_json(found)
+    else:
+        say_table(
+            ["", "", "validation", "seconds", ""],
+            [
+                [one["role"], one["name"], figure(one["validation"]), f"{one['seconds']:.0f}", one["folder"]]
+                for one in found
+            ],
+        )
+
+
+def evaluate(
+    recipe: RecipeFile,
+    predictor: Annotated[
+        list[Path],
+        typer.Option(help="An artifact, a model's folder or a store; may stand several times.", show_default=False),
+    ],
+    protocol: Annotated[str | None, typer.Option(help="Of the recipe.", show_default="the first")] = None,
+    split: Annotated[int | None, typer.Option(help="Its seed.", show_default="the first of the protocol")] = None,
+    part: Annotated[Literal["test", "validation", "train"], typer.Option(help="Rows to judge on.")] = "test",
+    changes: Changes = None,
+    json: Json = False,
+) -> None:
+    """Judge predictors on a recipe's rows."""
+    read = opened(recipe, changes)
+    from limbeck.bind import bind, problem_of, protocol_of
+    from limbeck.verbs.evaluate import evaluate, open_predictor
+
+    bound = bind(read, recipe.parent)
+    chosen = protocol_of(read, protocol)
+    problem = problem_of(bound, chosen, chosen.splits[0] if split is None else split)
+    rows = getattr(problem, part)
+    found = [(path, evaluate(open_predictor(path, problem), rows, bound.task, problem)) for path in predictor]
+    if json:
+        told = [{"predictor": str(path), "metrics": j.metrics, "slices": j.slices} for path, j in found]
+        say_json({"task": bound.task.name, "protocol": chosen.name, "part": part, "rows": len(rows), "judged": told})
+        return
+    table = [[path, *(figure(judgement.metrics[name]) for name in bound.task.metrics)] for path, judgement in found]
+    say_table([f"{chosen.name}, {part}: {len(rows):,} rows", *bound.task.metrics], table)
+
+
+def export(
+    recipe: Annotated[Path, typer.Argument(help="The recipe, or the folder of its run.", show_default=False)],
+    out: Out = None,
+    changes: Changes = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Export the students, training only what is not there yet, and print the artifacts' folders."""
+    from limbeck.run import origin_of, run
+
+    if (recipe / "run.json").is_file():
+        read, base, folder = *origin_of(recipe, changes or ()), recipe
+    else:
+        read, base, folder = opened(recipe, changes), recipe.parent, folder_of(recipe, out)
+    found = run(read, base=base, out=folder, teller=teller(quiet=quiet or json))
+    if json:
+        say_json(
+            [
+                {"student": a.student, "path": str(folder / a.path), "precision": a.precision, "parity": a.parity}
+                for a in found.artifacts
+            ]
+        )
+        return
+    told = [
+        [a.student, a.precision, size(a.parity.get("bytes")), a.parity.get("refused"), folder / a.path]
+        for a in found.artifacts
+    ]
+    say_table(["student", "", "size", "refused", ""], told)

@@ -1,0 +1,234 @@
+"""What a run would do: every step, whether it is done already, and what it costs in time and disk."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from limbeck.bind import Bound, bind, problem_of, taught_rows
+from limbeck.cache import cache_folder
+from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
+from limbeck.ledger import is_store
+from limbeck.recipe import Recipe, Teacher
+from limbeck.run import knowledge_of, recipe_text, twin_of
+from limbeck.shelf import Shelf
+from limbeck.store import Store, chunks
+from limbeck.task import Problem
+from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
+from limbeck.trial import fresh
+from limbeck.tutor import baseline_lesson, judged_key, teacher_lesson, tutor_of, without_forgotten
+from limbeck.types import Predictor, Rows
+from limbeck.verbs.label import settings_for
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing a run does.
+
+    Args:
+        kind: `baseline`, `teacher`, `label`, `student`, `scratch`, `evaluate` or `report`.
+        name: what it is about, with protocol and split where there are several.
+        done: whether a run would find it and skip it.
+        seconds: expected; none where it is not known, or done.
+        bytes: expected on disk.
+        note: where the seconds come from.
+    """
+
+    kind: str
+    name: str
+    done: bool
+    seconds: float | None = None
+    bytes: int | None = None
+    note: str = ""
+
+
+def plan(recipe: Recipe, base: Path, out: Path) -> list[Step]:
+    """Walk through a run without doing its work.
+
+    Rows are opened and split, finished steps are looked up by fingerprint, and what is not done is
+    timed on a few rows. What depends on an unfinished step is not done either.
+
+    Args:
+        recipe: checked.
+        base: the folder its paths count from.
+        out: the run's folder.
+    """
+    bound = bind(recipe, base)
+    desk = Desk(bound.task, base, Shelf(cache_folder()), Shelf(out / "steps"))
+    several = sum(len(protocol.splits) for protocol in recipe.protocols) > 1
+    steps: list[Step] = []
+    costs: dict[str, Cost] = {}
+    for protocol in recipe.protocols:
+        for seed in protocol.splits:
+            place = f"{protocol.name} {seed}: " if several else ""
+            walk = _Walk(desk, bound, problem_of(bound, protocol, seed), place, costs)
+            walk.through()
+            steps += walk.steps
+    return [*steps, _report(recipe, out, steps)]
+
+
+def _report(recipe: Recipe, out: Path, steps: list[Step]) -> Step:
+    """Export, parity, speed and pages."""
+    same = (out / "recipe.yaml").is_file() and (out / "recipe.yaml").read_text(encoding="utf-8") == recipe_text(recipe)
+    file = out / "report.json"
+    if not (same and file.is_file()):
+        return Step("report", "export and pages", False, None, None, "known once a run did it")
+    done = all(step.done for step in steps)
+    before = json.loads(file.read_text(encoding="utf-8"))["seconds"].get("report")
+    seconds = None if done or before is None else float(before)
+    return Step("report", "export and pages", done, seconds, None, "" if done else "as long as it took before")
+
+
+@dataclass
+class _Walk:
+    """One split of one protocol."""
+
+    desk: Desk
+    bound: Bound
+    problem: Problem
+    place: str
+    costs: dict[str, Cost]
+    steps: list[Step] = field(default_factory=list)
+    models: list[Predictor | None] = field(default_factory=list)
+    judging: list[float | None] = field(default_factory=list)  # of the models that are none
+
+    def through(self) -> None:
+        recipe, problem = self.bound.recipe, self.problem
+        for name in self.desk.task.baselines:
+            lesson = baseline_lesson(name, problem)
+            self._train("baseline", lesson, self.desk.cache, "baselines", {}, (0,))
+        tutor = self._tutor(recipe.teacher)
+        store = self._label(recipe, tutor)
+        rows = taught_rows(problem)
+        labelled = problem.train
+        if store is not None and is_store(store.folder):
+            rows, labelled = without_forgotten(rows, store), without_forgotten(labelled, store)
+        for student in recipe.students:
+            lesson = lesson_of(recipe, student, problem, rows, store)
+            students = self.desk.shelf
+            self._train("student", lesson, students, "students", student.choose, recipe.seeds, teacher=True)
+            self._train("scratch", twin_of(lesson, labelled), students, "students", student.choose, recipe.seeds)
+        self._evaluate()
+
+    def _train(
+        self, kind: str, lesson: Lesson, shelf: Shelf, sort: str, choices: Mapping[str, list[Any]],
+        seeds: tuple[int, ...], *, teacher: bool = False,
+    ) -> None:  # fmt: skip
+        """The steps of choosing on the first seed, and of training the others with what was chosen."""
+        ready = not teacher or lesson.knowledge is not None
+        tried = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+        first = [with_choice(lesson, chosen) if chosen else lesson for chosen in tried]
+        done = [ready and shelf.has(sort, one.key(self.desk.task)) for one in first]
+        costs = [
+            self._step(kind, one, there, teacher=teacher, earlier=shelf.root / sort)
+            for one, there in zip(first, done, strict=True)
+        ]
+        best = choose(self.desk, lesson, shelf, sort, choices) if all(done) else None
+        self._judges(best, next((cost for cost in costs if cost is not None), None))
+        for seed in seeds[1:]:
+            again = replace(with_choice(lesson, best.chosen) if best and best.chosen else lesson, seed=seed)
+            there = best is not None and shelf.has(sort, again.key(self.desk.task))
+            named = replace(again, title=f"{again.title}, seed {seed}")
+            cost = self._step(kind, named, there, teacher=teacher, earlier=shelf.root / sort)
+            self._judges(teach(self.desk, again, shelf, sort) if there else None, cost)
+
+    def _judges(self, lived: Lived | None, cost: Cost | None) -> None:
+        """A model that will be judged: at hand, or known by what it costs."""
+        self.models.append(None if lived is None else lived.model)
+        if lived is None:
+            self.judging.append(None if cost is None else cost.judging)
+
+    def _step(self, kind: str, lesson: Lesson, done: bool, *, teacher: bool, earlier: Path) -> Cost | None:
+        """One step of training; its cost where it is not done."""
+        name = f"{self.place}{lesson.title}"
+        if done:
+            self.steps.append(Step(kind, name, True))
+            return None
+        cost = self._cost(lesson, teacher=teacher, earlier=earlier)
+        self.steps.append(Step(kind, name, False, cost.seconds, cost.bytes, cost.note))
+        return cost
+
+    def _cost(self, lesson: Lesson, *, teacher: bool, earlier: Path) -> Cost:
+        """Measured once for all seeds and splits of a lesson."""
+        told = [lesson.family, dict(lesson.settings), lesson.training.digest(), len(lesson.rows), teacher]
+        key = json.dumps(told, sort_keys=True, default=str)
+        if key not in self.costs:
+            folders = sorted(earlier.iterdir()) if earlier.is_dir() else []
+            kept = knowledge_of(self.bound.recipe, self.bound)
+            self.costs[key] = training_cost(self.desk.task, lesson, teacher=teacher, kept=kept, earlier=folders)
+        return self.costs[key]
+
+    def _tutor(self, teacher: Teacher) -> Predictor | None:
+        """The teacher, where all its trainings are done; steps for those that are not."""
+        models, judging = len(self.models), len(self.judging)
+        for member in self._trained(teacher):
+            lesson = teacher_lesson(self.bound.recipe, member, self.problem)
+            self._train("teacher", lesson, self.desk.cache, "teachers", member.choose, (member.seed,))
+        trained, told = self.models[models:], self.judging[judging:]
+        del self.models[models:], self.judging[judging:]  # its members are judged as one
+        if None in trained or _asked(teacher):
+            self.models.append(None)
+            known = [each for each in told if each is not None]
+            self.judging.append(sum(known) if len(known) == len(trained) > 0 else None)
+            return None
+        predictor = tutor_of(self.desk, self.bound.recipe, teacher, self.problem).predictor
+        self.models.append(predictor)
+        return predictor
+
+    def _trained(self, teacher: Teacher) -> list[Teacher]:
+        if teacher.model is not None:
+            return [teacher]
+        return [one for member in teacher.members for one in self._trained(member)]
+
+    def _label(self, recipe: Recipe, tutor: Predictor | None) -> Store | None:
+        """The store, be it still empty, where the teacher is at hand."""
+        rows = taught_rows(self.problem)
+        name = f"{self.place}{len(rows):,} rows"
+        kept = knowledge_of(recipe, self.bound)
+        if tutor is None:
+            cost = self._unasked(recipe, rows)
+            self.steps.append(Step("label", name, False, cost.seconds, cost.bytes, cost.note))
+            return None
+        settings, _ = settings_for(tutor, rows, kept)
+        folder = self.desk.cache.root / "stores" / settings.fingerprint
+        store = Store.open(folder) if is_store(folder) else Store(folder, settings, {})
+        missing = store.missing(chunks(rows.key, size=4096)) if store.records else [rows]
+        if not missing and store.complete:
+            self.steps.append(Step("label", name, True))
+            return store
+        todo = sum(len(chunk) for chunk in missing)
+        cost = labelling_cost(tutor, rows, batch=recipe.teacher.batch, kept=kept)
+        share = todo / len(rows)
+        seconds, size = (cost.seconds or 0.0) * share, round((cost.bytes or 0) * share)
+        self.steps.append(Step("label", name, False, seconds, size, cost.note))
+        return store
+
+    def _unasked(self, recipe: Recipe, rows: Rows) -> Cost:
+        """An untrained teacher answers as fast as a trained one."""
+        if recipe.teacher.model is None:
+            return Cost(None, None, None, "known once the teacher is at hand")
+        lesson = teacher_lesson(recipe, recipe.teacher, self.problem)
+        made = fresh(self.desk.task, replace(lesson, rows=lesson.rows.slice(0, 2)), teacher=False)
+        return labelling_cost(made.model, rows, batch=recipe.teacher.batch, kept=knowledge_of(recipe, self.bound))
+
+    def _evaluate(self) -> None:
+        test, task = self.problem.test, self.desk.task
+        name = f"{self.place}{len(self.models)} models, {len(test):,} test rows"
+        wanted = [None if m is None else judged_key(task, m, test, self.problem) for m in self.models]
+        done = all(key is not None and self.desk.shelf.has("judged", key) for key in wanted)
+        if done:
+            self.steps.append(Step("evaluate", name, True))
+            return
+        known = [judging_cost(task, m, self.problem) for m in self.models if m is not None]
+        known += [each for each in self.judging if each is not None]
+        seconds = sum(known) * len(test) if len(known) == len(self.models) else None
+        self.steps.append(Step("evaluate", name, False, seconds, None, "some rows timed" if seconds else ""))
+
+
+def _asked(teacher: Teacher) -> bool:
+    """Whether a service answers, which may cost money: a plan does not ask it."""
+    return teacher.source in ("http", "llm") or any(_asked(member) for member in teacher.members)
