@@ -61,7 +61,14 @@ check: $(READY)
 
 bench: $(BENCHES)
 
-$(BENCHES): bench-%: $(READY)
+bench-recommend: $(READY)
+	$(BIN)/python benchmarks/bars.py recommend
+
+bench-text: $(READY)
+	$(BIN)/python benchmarks/bars.py fine-foods
+	$(BIN)/python benchmarks/bars.py shopping-reviews-zh
+
+bench-loop bench-store: bench-%: $(READY)
 	$(BIN)/python benchmarks/$*.py
 
 docs: $(READY)

@@ -54,7 +54,10 @@ def recommend(report: Report) -> list[Bar]:
 def text(report: Report) -> list[Bar]:
     protocol = report.protocols[0]
     teacher, linear = row(protocol, "teacher"), row(protocol, "trivial", "tfidf_linear")
-    bars: list[Bar] = [("teacher auc over TF-IDF + LR", mean(teacher, "auc") - mean(linear, "auc"), ">=", 0.02)]
+    bars: list[Bar] = [
+        ("teacher auc over TF-IDF + LR", mean(teacher, "auc") - mean(linear, "auc"), ">=", 0.02),
+        ("teacher over TF-IDF + LR, paired p", float(protocol.gate.p_value if protocol.gate and protocol.gate.p_value is not None else 1), "<", 0.05),
+    ]
     for told in protocol.comparisons:
         bars += student(protocol, told, teacher, linear)
     return bars

@@ -98,8 +98,8 @@ class Bench:
         for name in ("teachers", "baselines", "stores", "rows"):
             shutil.rmtree(self.cache / name, ignore_errors=True)
 
-    def under_way(self, pattern: str) -> bool:
-        return next(self.place.glob(pattern), None) is not None
+    def seen(self, pattern: str) -> set[Path]:
+        return set(self.place.glob(pattern))
 
     def digests(self) -> dict[str, str]:
         """Weights, exported files and stores; neither seconds nor where it ran."""
@@ -120,12 +120,13 @@ def kill_at_random(bench: Bench, count: int, seed: int) -> Counter[str]:
     turn = 0
     while sum(hit.values()) < count:
         name = names[turn % len(names)] if sum(hit.values()) % 2 else "any moment"
+        before = set() if name == "any moment" else bench.seen(STEPS[name])
         process = bench.start()
         begun = time.monotonic()
         delay = draw.uniform(0.5, 9.0) if name == "any moment" else draw.uniform(0.0, 0.05)
         limit = begun + delay if name == "any moment" else begun + 300
         while process.poll() is None and time.monotonic() < limit:
-            if name != "any moment" and bench.under_way(STEPS[name]):
+            if name != "any moment" and bench.seen(STEPS[name]) - before:
                 time.sleep(delay)
                 break
             time.sleep(0.002)

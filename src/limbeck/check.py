@@ -140,6 +140,7 @@ def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | N
         lacking = [role for role in task.roles if role not in source.rows.roles]
         for role in lacking:
             found.add(f"task '{task.name}' needs a column with the role '{role}'; name it here", "data", "roles")
+        source = None if lacking else source  # a split would trip over the same
     for i, spec in enumerate(data.unlabelled):
         path: Path_ = ("data", "unlabelled", i)
         if "make" in spec:
@@ -168,13 +169,28 @@ def _source(found: Found, task: Task | None, data: Data, base: Path, path: Path_
         settings = {"pack": data.pack, **data.settings}
     else:
         settings = {"path": data.path, **data.settings}
-        found.tried((*path, "path"), lambda: find_file(str(data.path), base))
         reader = data.format or found.tried((*path, "path"), lambda: reader_for(str(data.path)))
+        if reader is not None:
+            found.tried((*path, "path"), lambda: find_file(str(data.path), base))
     if reader is not None:
         _settings(found, "data", reader, settings, path, (*path, "format"))
     if len(found.mistakes) > before:
         return None
-    return found.tried(path, lambda: open_source(data, base))
+    try:
+        return open_source(data, base)
+    except LimbeckError as wrong:
+        bare = Data.model_validate({key: value for key, value in data.model_dump().items() if key != "roles"})
+        found.add(str(wrong), *path, "roles" if _opens(bare, base) else "pack" if data.pack else "path")
+        return None
+
+
+def _opens(data: Data, base: Path) -> bool:
+    """Whether rows can be read once nobody asks what their columns mean."""
+    try:
+        open_source(data, base)
+    except LimbeckError:
+        return False
+    return True
 
 
 def _protocols(found: Found, recipe: Recipe, source: Source | None) -> None:

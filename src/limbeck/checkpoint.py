@@ -32,8 +32,9 @@ def save(folder: Path, number: int, state: dict[str, Any]) -> None:
     skeleton = json.dumps(_take_out(state, "", tensors), allow_nan=True).encode()
     data = save_tensors(tensors)
     manifest = {"tensors": hashlib.sha256(data).hexdigest(), "state": hashlib.sha256(skeleton).hexdigest()}
+    for left in folder.glob(".tmp.*"):  # of a process that was killed: only one at a time trains here
+        shutil.rmtree(left, ignore_errors=True)
     place = folder / f".tmp.{os.getpid()}"
-    shutil.rmtree(place, ignore_errors=True)
     place.mkdir()
     files = {"state.safetensors": data, "state.json": skeleton, "manifest.json": json.dumps(manifest).encode()}
     for name, content in files.items():

@@ -84,15 +84,13 @@ class Left:
         lived: the seed that was exported.
         path: of the artifact.
         parity: precision -> figures.
-        speed: of the recommended file.
-        precision: that was measured for the table, fp32.
+        speeds: of every file that is there, by precision.
     """
 
     lived: Lived
     path: Path
     parity: Mapping[str, Mapping[str, Any]]
-    speed: Speed
-    bytes: int
+    speeds: Mapping[str, Speed]
 
 
 def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: Export, out: Path) -> report.Report:
@@ -156,9 +154,16 @@ def _protocol(desk: Desk, outcome: Outcome) -> report.Protocol:
         curves=tuple(_curves(outcome)),
         reliability=tuple(_reliability(outcome)),
         facts=facts,
-        gate=outcome.gate,
+        gate=_gate(desk, outcome),
         overridden=not outcome.gate.passed,
     )
+
+
+def _gate(desk: Desk, outcome: Outcome) -> report.Gate:
+    """The gate, with the same comparison on test rows."""
+    metric = desk.task.metrics[desk.task.headline]
+    trivial = outcome.entry("trivial", outcome.gate.baseline_name)
+    return replace(outcome.gate, **asdict(verdict.paired(metric, outcome.entry("teacher").test, trivial.test)))
 
 
 def _row(desk: Desk, entry: Entry) -> report.Row:
@@ -317,7 +322,7 @@ def _leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expo
         desk.shelf.drop("left", mark)
     place = desk.shelf.get("left", mark, make)
     said = json.loads((place / "left.json").read_text(encoding="utf-8"))
-    return Left(lived, folder, said["parity"], Speed(**said["speed"]["fp32"]), int(said["parity"]["fp32"]["bytes"]))
+    return Left(lived, folder, said["parity"], {name: Speed(**told) for name, told in said["speed"].items()})
 
 
 def _is_left(folder: Path, mark: str) -> bool:
@@ -334,19 +339,37 @@ def _speed(predictor: Predictor, rows: Rows) -> Speed:
 
 
 def _with_speed(desk: Desk, outcome: Outcome, told: report.Protocol, left: Mapping[str, Left]) -> report.Protocol:
-    """The table's rows with what was measured: artifacts for students, the predictor itself for the teacher."""
+    """The table's rows with what was measured: artifacts for students, the predictor itself for the teacher.
+
+    An int8 file is a row of its own: that very file, judged on the test rows of the first split.
+    """
     rows = []
     for row in told.rows:
         if row.role == "student" and row.name in left:
             one = left[row.name]
-            rows.append(_measured(row, one.speed, one.bytes))
+            rows += [_file_row(desk, outcome, row, one, precision) for precision in one.speeds]
         elif row.role == "teacher":
             tutor = outcome.entry("teacher").tutor
             assert tutor is not None
-            rows.append(_measured(row, _kept_speed(desk, tutor.predictor, outcome.problems[0].test), None))
+            found = _kept_speed(desk, tutor.predictor, outcome.problems[0].test)
+            each = max(1, len(tutor.lived))
+            files = [lived.folder / "weights.safetensors" for lived in tutor.lived[:each]]
+            rows.append(_measured(row, found, sum(f.stat().st_size for f in files) or None, "fp32"))
         else:
             rows.append(row)
     return replace(told, rows=tuple(rows))
+
+
+def _file_row(desk: Desk, outcome: Outcome, row: report.Row, left: Left, precision: str) -> report.Row:
+    measured = _measured(row, left.speeds[precision], int(left.parity[precision]["bytes"]), precision)
+    if precision == "fp32":
+        return measured
+    problem = outcome.problems[0]
+    predictor = Artifact.open(left.path).predictor("int8")
+    test = [judged(desk, predictor, problem.test, problem)]
+    own = _row(desk, Entry("student", row.name, test, []))
+    note = "this very file, one seed and split"
+    return replace(measured, metrics=own.metrics, slices=own.slices, train_seconds=None, note=note)
 
 
 def _kept_speed(desk: Desk, predictor: Predictor, rows: Rows) -> Speed:
@@ -358,11 +381,11 @@ def _kept_speed(desk: Desk, predictor: Predictor, rows: Rows) -> Speed:
     return Speed(**json.loads((desk.shelf.get("speed", key, make) / "speed.json").read_text(encoding="utf-8")))
 
 
-def _measured(row: report.Row, found: Speed, size: int | None) -> report.Row:
+def _measured(row: report.Row, found: Speed, size: int | None, precision: str) -> report.Row:
     return replace(
         row,
         bytes=size,
-        precision="fp32",
+        precision="int8" if precision == "int8" else "fp32",
         latency_ms=report.Latency(batch=1, p50=found.p50_ms, p95=found.p95_ms),
         rows_per_second=found.rows_per_second,
         encode_ms=found.encode_ms,

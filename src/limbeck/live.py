@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from limbeck.errors import UserError
+from limbeck.errors import NoSuchName, UserError
 from limbeck.objective import Objective
 from limbeck.types import Array, Signals
 
@@ -124,7 +124,14 @@ def dry_batch(
         said = speaker(student, batch, "student")(batch)
         known = teacher(batch) if teacher else {}
         _compare(said, known, {name for term in objective.terms for name in getattr(term, "projects", ())})
-        total, _ = objective(said, known, batch)
+        try:
+            total, _ = objective(said, known, batch)
+        except NoSuchName:
+            raise
+        except KeyError as lacking:
+            raise UserError(
+                f"a loss reads {lacking}; the student says {', '.join(said)}, beside {', '.join(batch)}"
+            ) from None
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
     if total.dim() != 0:

@@ -189,6 +189,8 @@ class Gate:
         metric: the headline.
         teacher, baseline: its two values.
         baseline_name: the name of the best one.
+        difference: teacher less that baseline on test rows, with `low` and `high` of its 95% interval.
+        p_value: of the paired test of that difference.
     """
 
     passed: bool
@@ -196,6 +198,10 @@ class Gate:
     teacher: Number = None
     baseline: Number = None
     baseline_name: str | None = None
+    difference: Number = None
+    low: Number = None
+    high: Number = None
+    p_value: Number = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,8 +177,9 @@ def gate(desk: Desk, tutor: Tutor, trivial: Trivial, problem: Problem, *, allow_
     passed = value > baseline if desk.task.higher_is_better else value < baseline
     if not passed and not allow_weak:
         raise GateRefused(
-            f"the teacher '{tutor.title}' has {desk.task.headline} {value:.4g} on validation rows, the trivial baseline "
-            f"'{name}' {baseline:.4g}: nobody should learn from it. Train it better, or set teacher.allow_weak: true"
+            f"the teacher '{tutor.title}' has {desk.task.headline} {value:.4g} on validation rows, the trivial "
+            f"baseline '{name}' {baseline:.4g}: nobody should learn from it. Train it better, "
+            "or set teacher.allow_weak: true"
         )
     return Gate(passed=passed, metric=desk.task.headline, teacher=value, baseline=baseline, baseline_name=name)
 

@@ -9,8 +9,9 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from types import TracebackType
+from typing import cast
 
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, MissingExtra
 
 INTERRUPTED = 130
 USERS = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from limbeck.cli.app import app
 
-    usage = typer.BadParameter.__bases__[0]  # Click's UsageError; newer Typers carry a Click of their own
+    # Click's UsageError; newer Typers carry a Click of their own.
+    usage = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
     if arguments is None:
         sys.excepthook = _fault
     command = get_command(app)
@@ -50,6 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say(f"{wrong.format_message()} See: {where} --help", 2)
     except LimbeckError as wrong:
         return _say(str(wrong), wrong.exit_code)
+    except ModuleNotFoundError as missing:
+        from limbeck.parts import EXTRAS
+
+        extra = EXTRAS.get((missing.name or "").split(".")[0])
+        if extra is None:
+            raise
+        return _say(str(MissingExtra(extra, "this command")), MissingExtra.exit_code)
     except BrokenPipeError:
         # Whoever read the answers has enough of them; Python's own flush at the end must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,6 +56,7 @@ class Pooled(nn.Module):
 
     def forward(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Ids and whether they are there (1 or 0), both (B, L), to logits (B, C)."""
+        self._attend("eager" if self.training and ids.device.type == "cpu" else "sdpa")
         # The first place is always seen: attention over nothing at all would be NaN.
         seen = torch.cat([torch.ones_like(mask[:, :1]), mask[:, 1:]], 1)
         if self.half_answers and not self.training:
@@ -68,6 +69,12 @@ class Pooled(nn.Module):
         there = mask.unsqueeze(2).to(states.dtype)
         mean = (states * there).sum(1) / there.sum(1).clamp(min=1.0)
         return {"logits": self.head(self.dropout(mean))}
+
+    def _attend(self, way: str) -> None:
+        """Choose how attention is computed: the fused kernel's backward pass takes twice as long on a CPU."""
+        body: Any = self.body
+        if body.config._attn_implementation != way:
+            body.set_attn_implementation(way)
 
 
 @dataclass(frozen=True)

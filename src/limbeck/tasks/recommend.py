@@ -25,8 +25,8 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     """Interactions to queries: one row a user and part, with the history the model may read.
 
     Columns of the rows: `user`; `history`, what the model reads, in time; `seen`, what is masked
-    when ranking; `targets`, what was wanted. A training row wants its own history. Items that occur
-    in no training row are outside the catalogue: wanting one counts as a miss.
+    when ranking; `targets`, what was wanted, each item once. A training row wants its own history.
+    Items that occur in no training row are outside the catalogue: wanting one counts as a miss.
     """
     rows = source.rows
     users, items = as_text(rows.column(rows.role("user"))), as_text(rows.column(rows.role("item")))
@@ -43,7 +43,7 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     if len(axis) < 2:
         raise UserError("fewer than 2 items are left in the training rows; a ranking needs a choice")
     ours = fingerprint(
-        "queries", 1, rows=rows.source, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
+        "queries", 2, rows=rows.source, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
     )
     table = _Queries(known_users, items, user, part, order, str(options["history"]))
     made = [Rows(table.make(p), table.ids(p), ours, {"user": "user"}) for p in range(3)]
@@ -67,8 +67,12 @@ class _Queries:
         self.users, self.items, self.user, self.part, self.order = users, items, user, part, order
         self.history = history
 
-    def lists(self, parts_of: tuple[int, ...], who: Array) -> pa.Array:
+    def lists(self, parts_of: tuple[int, ...], who: Array, *, once: bool = False) -> pa.Array:
         chosen = self.order[np.isin(self.part[self.order], parts_of)]
+        if once:
+            item = self.items.take(pa.array(chosen)).dictionary_encode().indices.to_numpy().astype(np.int64)
+            pair = self.user[chosen] * (item.max(initial=0) + 1) + item
+            chosen = chosen[np.sort(np.unique(pair, return_index=True)[1])]
         counts = np.bincount(self.user[chosen], minlength=len(self.users))
         ends = np.cumsum(counts)
         # `order` is sorted by user, so a user's items stand together.
@@ -90,7 +94,7 @@ class _Queries:
             "user": self.users.take(pa.array(who)),
             "history": self.lists(read, who),
             "seen": self.lists(before if p else (), who),
-            "targets": self.lists((p,), who),
+            "targets": self.lists((p,), who, once=True),
         }
         return pa.table(columns)
 

@@ -1,0 +1,187 @@
+"""One small run, and every command that stands on it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limbeck.cli import main
+
+RECIPE = """\
+task: recommend
+data:
+  path: buys.csv
+  roles: {user: user, item: item}
+protocols:
+  - {name: random, split: {kind: user_random}}
+teacher: {model: ease, l2: 20.0, allow_weak: true}
+students:
+  - {model: matrix_factorisation, name: small, width: 4, choose: {dropout: [0.0, 0.5]}}
+objective:
+  - {loss: hard}
+  - {loss: listwise_kl, temperature: 0.1}
+training: {epochs: 2, learning_rate: 0.1}
+seeds: [0, 1]
+export: {precisions: [fp32]}
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("way")
+    rows = [f"u{u},p{(u % 3) * 8 + (k * 5 + u * u) % 8}" for u in range(45) for k in range(10)]
+    (folder / "buys.csv").write_text("user,item\n" + "\n".join(dict.fromkeys(rows)) + "\n")
+    (folder / "shop.yaml").write_text(RECIPE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LIMBECK_CACHE", str(folder / "cache"))
+        patch.chdir(folder)
+        yield folder
+
+
+@pytest.fixture
+def told(made: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., Any]:
+    """Runs a command that must succeed with `--json`, and answers what it said."""
+
+    def run(*arguments: object) -> Any:
+        code = main([*map(str, arguments), "--json"])
+        out, err = capsys.readouterr()
+        assert (code, err) == (0, "")
+        return json.loads(out)
+
+    return run
+
+
+Told = Callable[..., Any]
+
+
+def test_a_plan_knows_what_is_done(made: Path, told: Told) -> None:
+    before = told("run", "shop.yaml", "--plan")
+    assert not any(step["done"] for step in before["steps"])
+    kinds = [step["kind"] for step in before["steps"]]
+    # Two choices on the first seed and one more seed, for the student and for its twin.
+    assert kinds == ["baseline", "teacher", "label", *["student"] * 3, *["scratch"] * 3, "evaluate", "report"]
+    timed = [step["seconds"] for step in before["steps"] if step["kind"] != "report"]
+    assert all(seconds > 0 for seconds in timed)
+    assert not (made / "runs").exists(), "a plan does nothing"
+    report = told("run", "shop.yaml")
+    assert report["out"] == "runs/shop"
+    after = told("run", "shop.yaml", "--plan")
+    assert all(step["done"] for step in after["steps"])
+    assert after["bytes"] == 0
+    more = told("run", "shop.yaml", "--plan", "--set", "seeds=[0, 1, 2]")
+    todo = [step["name"] for step in more["steps"] if not step["done"] and step["kind"] in ("student", "scratch")]
+    assert len(todo) == 2
+    assert all("seed 2" in name for name in todo)
+    other = told("run", "shop.yaml", "--plan", "--set", "teacher.l2=30.0")
+    assert {step["kind"] for step in other["steps"] if step["done"]} == {"baseline", "scratch"}
+    weight = next(step["bytes"] for step in other["steps"] if step["kind"] == "label")
+    rows, items = 45, 24
+    assert weight == rows * (2 * items + 16 + 8), "float16 scores, the key, and whose each row is"
+
+
+def test_steps_by_themselves_find_what_the_run_did(made: Path, told: Told) -> None:
+    told("run", "shop.yaml")
+    (store,) = told("label", "shop.yaml")
+    assert store["rows"] == 45
+    before = {path: path.stat().st_mtime_ns for path in (made / "runs/shop/steps/students").iterdir()}
+    found = told("distill", "shop.yaml")
+    assert [one["role"] for one in found] == ["student", "student", "scratch", "scratch"]
+    assert {path: path.stat().st_mtime_ns for path in (made / "runs/shop/steps/students").iterdir()} == before
+    (left,) = told("export", "runs/shop")
+    assert left["path"] == "runs/shop/artifact/small"
+    assert left["precision"] == "fp32"
+
+
+def test_artifact_model_and_store_are_judged_by_one_function(made: Path, told: Told) -> None:
+    told("run", "shop.yaml")
+    (artifact,) = told("export", "runs/shop")
+    models = [one["folder"] for one in told("distill", "shop.yaml") if one["role"] == "student"]
+    arguments = [part for path in [artifact["path"], *models] for part in ("--predictor", path)]
+    judged = told("evaluate", "shop.yaml", *arguments)["judged"]
+    headlines = [one["metrics"]["ndcg@10"] for one in judged]
+    assert min(abs(headlines[0] - each) for each in headlines[1:]) < 1e-6
+    (store,) = told("label", "shop.yaml")
+    (teacher,) = told("evaluate", "shop.yaml", "--predictor", store["store"], "--part", "train")["judged"]
+    assert 0 < teacher["metrics"]["ndcg@10"] <= 1
+
+
+def test_runs_are_compared_on_a_page(made: Path, told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    told("run", "shop.yaml")
+    told("run", "shop.yaml", "--out", "runs/other", "--set", "seeds=[3, 4]")
+    said = told("compare", "runs/shop", "runs/other", "--out", "both.html")
+    assert [one["run"] for one in said["runs"]] == ["shop", "other"]
+    assert "other" in (made / "both.html").read_text()
+    assert main(["compare", "runs/none"]) == 2
+    assert "no runs/none/report.json" in capsys.readouterr().err
+
+
+def test_predictions_are_written_or_printed(made: Path, told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    told("run", "shop.yaml")
+    (made / "ask.jsonl").write_text('{"user": "u1", "history": ["p1"]}\n{"user": "stranger", "history": []}\n')
+    said = told("predict", "runs/shop", "ask.jsonl", "--out", "answers.jsonl", "--top", 3)
+    assert said["rows"] == 2
+    assert main(["predict", "runs/shop", "ask.jsonl", "--top", "3"]) == 0
+    lines = capsys.readouterr().out
+    assert lines == (made / "answers.jsonl").read_text()
+    assert [len(json.loads(line)["items"]) for line in lines.splitlines()] == [3, 3]
+
+
+def test_a_hurt_store_is_found_and_mended(made: Path, told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    (store,) = told("label", "shop.yaml")
+    shard = next(Path(store["store"], "shards").glob("*.arrow"))
+    whole = shard.read_bytes()
+    assert told("store", "verify")["damages"] == []
+    shard.write_bytes(whole[:-9] + b"x" + whole[-8:])
+    assert main(["store", "verify"]) == 2
+    assert shard.name in capsys.readouterr().err
+    assert [one["store"] for one in told("store", "repair")] == [store["store"]]
+    assert shard.read_bytes() == whole
+    assert told("store", "verify", store["store"])["damages"] == []
+    assert told("store", "repair") == []
+
+
+def test_a_store_whose_rows_changed_is_not_mended_with_others(
+    made: Path, told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (store,) = told("label", "shop.yaml")
+    rows = (made / "buys.csv").read_text()
+    shard = next(Path(store["store"], "shards").glob("*.arrow"))
+    whole = shard.read_bytes()
+    try:
+        (made / "buys.csv").write_text(rows + "u99,p1\nu99,p2\nu99,p3\n")
+        shard.unlink()
+        assert main(["store", "repair", store["store"]]) == 2
+        assert "other knowledge" in capsys.readouterr().err
+    finally:
+        (made / "buys.csv").write_text(rows)
+    told("store", "repair", store["store"])
+    assert shard.read_bytes() == whole
+
+
+def test_a_forgotten_person_stays_forgotten_and_their_artifacts_are_named(made: Path, told: Told) -> None:
+    told("run", "shop.yaml", "--out", "runs/forgetting", "--set", "teacher.l2=40.0")
+    (store,) = told("label", "shop.yaml", "--set", "teacher.l2=40.0")
+    file = made / "runs/forgetting/artifact/small/fingerprints.json"
+    said = json.loads(file.read_text())
+    file.write_text(json.dumps({**said, "stores": [Path(store["store"]).name]}))
+    found = told("store", "forget", "--user", "u7")
+    assert store["store"] in [one["store"] for one in found["stores"]]
+    assert found["artifacts"] == ["runs/forgetting/artifact/small"]
+    assert told("store", "forget", "--user", "u7")["stores"] == []
+    (again,) = told("label", "shop.yaml", "--set", "teacher.l2=40.0")
+    assert again == {"store": store["store"], "rows": 44}
+
+
+def test_stores_are_listed_and_cleaned(made: Path, told: Told) -> None:
+    (store,) = told("label", "shop.yaml")
+    left = Path(store["store"], "shards", "half.tmp.1.aaaa")
+    left.write_bytes(b"12345")
+    listed = {one["folder"]: one for one in told("store", "list")}
+    assert listed[store["store"]]["teacher"] == "ease"
+    assert listed[store["store"]]["complete"]
+    assert told("store", "clean") == {"files": 1, "bytes": 5}
+    assert not left.exists()
