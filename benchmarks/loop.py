@@ -1,4 +1,4 @@
-"""What the loop costs: beside a hand-written one, with stored knowledge beside none, and labelling beside the bare teacher.
+"""What the loop costs beside a hand-written one, knowledge beside none, and labelling beside the bare teacher.
 
     python benchmarks/loop.py [--steps 150] [--rounds 5]
 
@@ -15,9 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import torch
 from torch import nn
 
+from limbeck.encoder import Encoder
+from limbeck.encoders.tokens import Tokens
 from limbeck.knowledge import Knowledge
 from limbeck.loader import TableLoader
 from limbeck.losses.catalogue_cross_entropy import CatalogueCrossEntropy
@@ -28,14 +31,10 @@ from limbeck.models.bidirectional_gru import BidirectionalGru
 from limbeck.models.matrix_factorisation import Factors
 from limbeck.objective import Objective
 from limbeck.recipe import Training
-from limbeck.encoder import Encoder
-from limbeck.encoders.tokens import Tokens
 from limbeck.store import Store
 from limbeck.types import Batch, Rows, Signals
 from limbeck.verbs.distill import distill
 from limbeck.verbs.label import Labelling, label
-
-import pyarrow as pa
 
 ROWS, LENGTH, CLASSES = 4096, 96, 2
 USERS, ITEMS, WIDTH = 943, 1682, 16

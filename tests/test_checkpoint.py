@@ -10,7 +10,10 @@ from limbeck import checkpoint
 
 STATE: dict[str, Any] = {
     "weights": {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.tensor(2.5, dtype=torch.bfloat16)},
-    "optimizer": {"state": {0: {"step": torch.tensor(3), "mask": torch.tensor([True, False])}, 1: {}}, "groups": [0.1, None]},
+    "optimizer": {
+        "state": {0: {"step": torch.tensor(3), "mask": torch.tensor([True, False])}, 1: {}},
+        "groups": [0.1, None],
+    },
     "empty": torch.zeros(0, 4),
     "place": [1, 2.5, "text", True, math.inf],
 }

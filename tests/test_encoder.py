@@ -29,7 +29,12 @@ def rows(count: int = 23) -> Rows:
 def test_lookup_finds_positions_whatever_the_type(asked: list[int], known: list[int]) -> None:
     values = [str(v) for v in known]
     wanted = [known.index(v) if v in known else -1 for v in asked]
-    for raw in (np.array(asked, np.int64), [str(v) for v in asked], pa.array(asked, pa.int32()), np.array(asked, float)):
+    for raw in (
+        np.array(asked, np.int64),
+        [str(v) for v in asked],
+        pa.array(asked, pa.int32()),
+        np.array(asked, float),
+    ):
         assert lookup(values, raw).tolist() == wanted
 
 

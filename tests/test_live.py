@@ -108,7 +108,9 @@ def test_answers_are_tensors_mappings_or_outputs_with_logits() -> None:
     for said in (logits, {"logits": logits}, Output(logits, None)):
         assert speaker(Says(said), BATCH, "teacher")(BATCH)["logits"] is logits
     for said in (3.0, (logits,), None):
-        with pytest.raises(UserError, match=r"teacher: forward returns \w+; return a tensor of logits or signals by name"):
+        with pytest.raises(
+            UserError, match=r"teacher: forward returns \w+; return a tensor of logits or signals by name"
+        ):
             speaker(Says(said), BATCH, "teacher")(BATCH)
 
 

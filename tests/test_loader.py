@@ -13,7 +13,9 @@ from limbeck.loader import TableLoader
 torch.set_num_threads(1)
 
 
-def loader(rows: int, batch_size: int, *, seed: int = 0, process: int = 0, processes: int = 1, **more: Any) -> TableLoader:
+def loader(
+    rows: int, batch_size: int, *, seed: int = 0, process: int = 0, processes: int = 1, **more: Any
+) -> TableLoader:
     made = TableLoader({"x": np.arange(rows) * 10}, np.arange(rows) + 100, batch_size=batch_size, seed=seed, **more)
     made.process, made.processes = process, processes
     return made

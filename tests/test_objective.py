@@ -27,7 +27,9 @@ class Counting(Term):
         self.scale = nn.Parameter(torch.ones(()))
         self.register_buffer("calls", torch.zeros(()))
 
-    def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> Tensor:
         self.calls += 1
         return self.scale * 3.0
 
@@ -66,7 +68,7 @@ def test_state_and_parameters_of_terms_are_its_own() -> None:
 
 @pytest.mark.parametrize("weight", [-1.0, math.nan])
 def test_impossible_weights_are_refused(weight: float) -> None:
-    with pytest.raises(UserError, match="the weight of 'kl' is .*; it must be 0 or more"):
+    with pytest.raises(UserError, match=r"the weight of 'kl' is .*; it must be 0 or more"):
         Objective([("kl", Kl(), weight)])
 
 

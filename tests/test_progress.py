@@ -44,6 +44,11 @@ def test_a_terminal_gets_a_bar_with_count_and_rate(monkeypatch: pytest.MonkeyPat
 
 def test_an_error_inside_a_bar_comes_through(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with pytest.raises(KeyboardInterrupt), Teller(quiet=False).bar("labelling", 3) as advance:
-        advance(1)
-        raise KeyboardInterrupt
+
+    def interrupted() -> None:
+        with Teller(quiet=False).bar("labelling", 3) as advance:
+            advance(1)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()

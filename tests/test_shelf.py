@@ -113,7 +113,7 @@ def test_a_full_disk_is_said_in_words_and_leaves_nothing(tmp_path: Path) -> None
         (place / "half").write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(UserError, match="the disk is full while writing .*k1; free at least"):
+    with pytest.raises(UserError, match=r"the disk is full while writing .*k1; free at least"):
         Shelf(tmp_path).get("students", "k1", full)
     assert left(tmp_path) == []
 

@@ -62,7 +62,7 @@ def test_a_batch_names_the_columns_it_has_when_asked_for_another() -> None:
     batch = Batch({"text": ["a", "b"], "size": np.zeros(2)}, key(2))
     assert list(batch.only(["size"])) == ["size"]
     for ask in (lambda: batch["texts"], lambda: batch.only(["texts"])):
-        with pytest.raises(NoSuchName, match="^no column 'texts' in these rows; there are: text, size$"):
+        with pytest.raises(NoSuchName, match=r"^no column 'texts' in these rows; there are: text, size$"):
             ask()
     assert batch.get("texts") is None  # as a Mapping promises
     assert "texts" not in batch
@@ -143,9 +143,9 @@ def test_the_fingerprint_of_rows_is_of_source_ids_views_and_order() -> None:
 
 
 def test_missing_columns_and_roles_are_named() -> None:
-    with pytest.raises(UserError, match="no column 'price', 'size'; there are: text, number, items"):
+    with pytest.raises(UserError, match=r"no column 'price', 'size'; there are: text, number, items"):
         rows().select(["price", "text", "size"])
-    with pytest.raises(UserError, match="no column 'price'; there are"):
+    with pytest.raises(UserError, match=r"no column 'price'; there are"):
         rows().column("price")
     with pytest.raises(UserError, match=r"no column has the role 'user'; name it under data.roles"):
         rows().role("user")
@@ -172,7 +172,11 @@ def test_raw_columns_are_arrays_texts_or_lists() -> None:
 
 
 def test_dates_count_microseconds() -> None:
-    for array in (pa.array([dt.date(1970, 1, 2)]), pa.array([dt.datetime(1970, 1, 2)]), pa.array([86400], pa.timestamp("s"))):
+    for array in (
+        pa.array([dt.date(1970, 1, 2)]),
+        pa.array([dt.datetime(1970, 1, 2)]),
+        pa.array([86400], pa.timestamp("s")),
+    ):
         found = raw(array)
         assert isinstance(found, np.ndarray)
         assert found.tolist() == [86_400_000_000]

@@ -15,6 +15,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from limbeck import losses as losses
+    from limbeck import metrics as metrics
+    from limbeck import models as models
+    from limbeck import tasks as tasks
+    from limbeck import teachers as teachers
     from limbeck.artifact import Artifact as Artifact
     from limbeck.check import check as check
     from limbeck.errors import LimbeckError as LimbeckError
@@ -68,7 +73,37 @@ _PLACES = {
 
 _FOLDERS = ("losses", "metrics", "models", "tasks", "teachers")
 
-__all__ = ["__version__", *_PLACES, *_FOLDERS]  # noqa: PLE0604  # all are strings
+__all__ = [
+    "Artifact",
+    "Axis",
+    "Batch",
+    "Knowledge",
+    "LimbeckError",
+    "Model",
+    "Objective",
+    "Report",
+    "Rows",
+    "Signals",
+    "Store",
+    "Term",
+    "Training",
+    "Watch",
+    "__version__",
+    "check",
+    "compare",
+    "distill",
+    "evaluate",
+    "export",
+    "label",
+    "losses",
+    "metrics",
+    "models",
+    "predict",
+    "read_recipe",
+    "run",
+    "tasks",
+    "teachers",
+]  # fmt: skip
 
 
 class _Face(ModuleType):

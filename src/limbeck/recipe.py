@@ -42,7 +42,7 @@ SAID = WrapValidator(_said)
 class Strict(BaseModel):
     """Unknown keys are mistakes, and a recipe does not change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Training(Strict):
@@ -98,7 +98,7 @@ class Training(Strict):
 class Part(BaseModel):
     """A named part and its settings, written side by side: `{model: ease, l2: 500}`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -336,21 +336,28 @@ class Lines:
     def __init__(self, node: yaml.Node | None) -> None:
         self.by_path: dict[tuple[str | int, ...], int] = {}
         self.doubled: list[Mistake] = []
+        self._walked: set[int] = set()
         if node is not None:
-            self._walk(node, ())
+            self._walk(node, (), frozenset())
 
-    def _walk(self, node: yaml.Node, path: tuple[str | int, ...]) -> None:
+    def _walk(self, node: yaml.Node, path: tuple[str | int, ...], above: frozenset[int]) -> None:
         self.by_path.setdefault(path, node.start_mark.line + 1)
+        if id(node) in above:
+            self.doubled.append(Mistake("the alias stands for what it stands in", self.of(path), dotted(path)))
+        if id(node) in self._walked:
+            return  # an alias of what is known; aliases of aliases would take for ever
+        self._walked.add(id(node))
+        above = above | {id(node)}
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 here = (*path, key.value)
                 if here in self.by_path:
                     self.doubled.append(Mistake("the key stands twice", key.start_mark.line + 1, dotted(here)))
                 self.by_path[here] = key.start_mark.line + 1
-                self._walk(value, here)
+                self._walk(value, here, above)
         elif isinstance(node, yaml.SequenceNode):
             for i, value in enumerate(node.value):
-                self._walk(value, (*path, i))
+                self._walk(value, (*path, i), above)
 
     def of(self, path: Sequence[str | int]) -> int | None:
         """The line of a key, or of the nearest key above it."""

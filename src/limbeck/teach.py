@@ -149,6 +149,7 @@ def teach(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str) -> Lived:
     else:
         desk.done.append(f"{kind} {lesson.title}")
     folder = shelf.get(kind, key, lambda place: _make(desk, lesson, place, shelf.place(f"{kind}-unfinished", key)))
+    shelf.drop(f"{kind}-unfinished", key)  # its checkpoints have served
     said = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     return Lived(
         Model.load(folder), folder, said["validation"], said["curves"], float(said["seconds"]), int(said["steps"])

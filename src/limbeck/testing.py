@@ -215,7 +215,9 @@ def check_model(family: Family, problem: Problem) -> None:
     taken = inspect.signature(modules[0].forward).parameters
     tensors = encoder(rows.batch(encoder.reads))
     if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in taken.values()):
-        _need(set(taken) == set(tensors), f"forward takes {sorted(taken)}, the encoder makes {sorted(tensors)}")
+        needed = {name for name, p in taken.items() if p.default is p.empty}
+        fits = needed <= set(tensors) <= set(taken)
+        _need(fits, f"forward takes {sorted(taken)}, the encoder makes {sorted(tensors)}")
     settings = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}  # type: ignore[arg-type]
     model = Model(_name_of(family), settings, encoder, modules[0], len(problem.axis))
     check_teacher(model, rows)

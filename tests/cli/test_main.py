@@ -13,7 +13,7 @@ import limbeck
 from limbeck.cli import app, main
 from limbeck.errors import Diverged, GateRefused, LimbeckError, ParityRefused, UserError
 
-HEAVY = ("torch", "numpy", "pyarrow", "pydantic", "onnxruntime", "yaml", "httpx")
+HEAVY = ("torch", "numpy", "pyarrow", "onnxruntime", "yaml", "httpx")
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -111,12 +115,13 @@ def test_artifact_model_and_store_are_judged_by_one_function(made: Path, told: T
 
 def test_runs_are_compared_on_a_page(made: Path, told: Told, capsys: pytest.CaptureFixture[str]) -> None:
     told("run", "shop.yaml")
-    told("run", "shop.yaml", "--out", "runs/other", "--set", "seeds=[3, 4]")
+    (made / "runs/other").mkdir()
+    (made / "runs/other/report.json").write_text((made / "runs/shop/report.json").read_text())
     said = told("compare", "runs/shop", "runs/other", "--out", "both.html")
     assert [one["run"] for one in said["runs"]] == ["shop", "other"]
     assert "other" in (made / "both.html").read_text()
     assert main(["compare", "runs/none"]) == 2
-    assert "no runs/none/report.json" in capsys.readouterr().err
+    assert "no runs/none" in capsys.readouterr().err
 
 
 def test_predictions_are_written_or_printed(made: Path, told: Told, capsys: pytest.CaptureFixture[str]) -> None:
@@ -163,17 +168,42 @@ def test_a_store_whose_rows_changed_is_not_mended_with_others(
 
 
 def test_a_forgotten_person_stays_forgotten_and_their_artifacts_are_named(made: Path, told: Told) -> None:
-    told("run", "shop.yaml", "--out", "runs/forgetting", "--set", "teacher.l2=40.0")
     (store,) = told("label", "shop.yaml", "--set", "teacher.l2=40.0")
-    file = made / "runs/forgetting/artifact/small/fingerprints.json"
-    said = json.loads(file.read_text())
-    file.write_text(json.dumps({**said, "stores": [Path(store["store"]).name]}))
+    for name, learnt in (("learnt", Path(store["store"]).name), ("other", "another")):
+        artifact = made / "runs/forgetting/artifact" / name
+        artifact.mkdir(parents=True)
+        (artifact / "fingerprints.json").write_text(json.dumps({"store": learnt}))
     found = told("store", "forget", "--user", "u7")
     assert store["store"] in [one["store"] for one in found["stores"]]
-    assert found["artifacts"] == ["runs/forgetting/artifact/small"]
+    assert found["artifacts"] == ["runs/forgetting/artifact/learnt"]
     assert told("store", "forget", "--user", "u7")["stores"] == []
     (again,) = told("label", "shop.yaml", "--set", "teacher.l2=40.0")
     assert again == {"store": store["store"], "rows": 44}
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_says_how_to_go_on_and_does(made: Path) -> None:
+    wish = ["--out", "runs/long", "--set", "training.epochs=3000", "--set", "seeds=[0]", "--quiet"]
+    wish += ["--set", "training.checkpoint_seconds=0", "--set", "students.0.choose={}"]
+    command = [
+        sys.executable,
+        "-c",
+        "from limbeck.cli import main; raise SystemExit(main())",
+        "run",
+        "shop.yaml",
+        *wish,
+    ]
+    going = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list((made / "runs/long/steps").glob("students-unfinished/*/*")) and time.monotonic() < until:
+        time.sleep(0.05)
+    going.send_signal(signal.SIGINT)
+    _, err = going.communicate(timeout=60)
+    assert (going.returncode, err) == (130, "limbeck: interrupted; the same command goes on from here\n")
+    assert not list((made / "runs/long/steps/students").glob("[!.]*"))
+    again = subprocess.run([word for word in command if word != "--quiet"], capture_output=True, text=True, check=False)
+    assert again.returncode == 0
+    assert "going on from epoch" in again.stderr
 
 
 def test_stores_are_listed_and_cleaned(made: Path, told: Told) -> None:

@@ -163,7 +163,9 @@ def test_t_squared_is_carried_exactly_once(k: int | None) -> None:
     for temperature in (20.0, 40.0, 80.0):
         student, teacher = logits(B, C, scale=1.0)
         student.requires_grad_()
-        said = {"logits": teacher} if k is None else stored(teacher, Knowledge("float32", k, temperatures=(temperature,)))
+        said = (
+            {"logits": teacher} if k is None else stored(teacher, Knowledge("float32", k, temperatures=(temperature,)))
+        )
         Kl(temperature=temperature)({"logits": student}, said, {}).backward()
         assert student.grad is not None
         norms.append(student.grad.norm().item())

@@ -32,7 +32,8 @@ def users(draw: st.DrawFn) -> tuple[list[list[float]], list[list[int]], int]:
     score = st.sampled_from([-math.inf, 0.0, 0.5, 1.0, 2.0])
     scores = draw(st.lists(st.lists(score, min_size=items, max_size=items), min_size=1, max_size=5))
     wanted = [
-        draw(st.lists(st.integers(0, items - 1), unique=True, max_size=4)) + [-2] * draw(st.integers(0, 2)) for _ in scores
+        draw(st.lists(st.integers(0, items - 1), unique=True, max_size=4)) + [-2] * draw(st.integers(0, 2))
+        for _ in scores
     ]
     return scores, wanted, draw(st.integers(1, items + 3))
 

@@ -48,7 +48,9 @@ def summary(module: Factors, histories: list[list[str]]) -> np.ndarray:
     table = module.item.weight.detach().double().numpy()
     made = []
     for history in histories:
-        vectors = np.array([table[ITEMS.index(i) + RESERVED] for i in history if i in ITEMS]).reshape(-1, table.shape[1])
+        vectors = np.array([table[ITEMS.index(i) + RESERVED] for i in history if i in ITEMS]).reshape(
+            -1, table.shape[1]
+        )
         count = max(len(vectors), 1)
         made.append(np.concatenate([vectors.sum(0) / count, vectors.sum(0) / np.sqrt(count), [1.0]]))
     return np.array(made)

@@ -55,7 +55,9 @@ class Says:
 
     fingerprint = "says"
 
-    def __init__(self, scores: np.ndarray, users: Sequence[str], *, top: int | None = None, history: bool = False) -> None:
+    def __init__(
+        self, scores: np.ndarray, users: Sequence[str], *, top: int | None = None, history: bool = False
+    ) -> None:
         self.scores, self.users, self.top = scores, list(users), top
         self.reads = ("user", "history") if history else ("user",)
         self.rows_at_once: list[int] = []
@@ -63,7 +65,9 @@ class Says:
     def __call__(self, batch: Batch) -> Signals:
         assert set(batch) == set(self.reads)
         self.rows_at_once.append(len(batch.key))
-        said = np.stack([self.scores[self.users.index(u)] if u in self.users else -self.scores[0] for u in batch["user"]])
+        said = np.stack(
+            [self.scores[self.users.index(u)] if u in self.users else -self.scores[0] for u in batch["user"]]
+        )
         if self.top is None:
             return Signals({"scores": said}, {"scores": "scores"})
         ids = np.argsort(-said, axis=1, kind="stable")[:, : self.top]
@@ -115,7 +119,9 @@ def test_a_row_is_a_user_with_history_seen_and_targets_in_time() -> None:
 
 
 def test_known_history_is_all_that_went_before() -> None:
-    rows: list[Row] = [("ann", item, time, part) for time, (item, part) in enumerate(zip("abcd", (0, 0, 1, 2), strict=True))]
+    rows: list[Row] = [
+        ("ann", item, time, part) for time, (item, part) in enumerate(zip("abcd", (0, 0, 1, 2), strict=True))
+    ]
     rows += [("bob", "d", 0, 0)]
     problem = prepare(rows, history="known")
     assert lists(problem.validation, "history")["ann"] == ["a", "b"]
@@ -135,7 +141,13 @@ def test_the_last_item_out_leaves_one_target_each() -> None:
 
 
 def test_the_catalogue_and_the_users_are_those_of_training_rows() -> None:
-    rows: list[Row] = [("ann", "a", 0, 0), ("ann", "b", 1, 0), ("ann", "new", 2, 2), ("stranger", "a", 3, 2), ("x", "c", 0, 3)]
+    rows: list[Row] = [
+        ("ann", "a", 0, 0),
+        ("ann", "b", 1, 0),
+        ("ann", "new", 2, 2),
+        ("stranger", "a", 3, 2),
+        ("x", "c", 0, 3),
+    ]
     problem = prepare(rows)
     assert problem.axis.values == ("a", "b")
     assert problem.test.column("user") == ["ann"]
@@ -201,7 +213,13 @@ def test_items_already_seen_are_never_shown() -> None:
 
 
 def test_an_item_outside_the_catalogue_is_a_miss_that_counts() -> None:
-    rows: list[Row] = [("ann", "a", 0, 0), ("ann", "b", 1, 0), ("bob", "c", 0, 0), ("ann", "c", 2, 2), ("ann", "new", 3, 2)]
+    rows: list[Row] = [
+        ("ann", "a", 0, 0),
+        ("ann", "b", 1, 0),
+        ("bob", "c", 0, 0),
+        ("ann", "c", 2, 2),
+        ("ann", "new", 3, 2),
+    ]
     problem = prepare(rows)
     judged = TASK.judge(Says(np.eye(3)[[2, 0]], ["ann", "bob"]), problem.test, problem)
     assert judged.metrics["recall@10"] == 0.5
@@ -328,7 +346,9 @@ def test_a_judgement_comes_back_from_disk(tmp_path: Any) -> None:
 
 
 def test_answers_are_the_best_items_a_user_does_not_have() -> None:
-    problem = prepare([("ann", item, time, 0) for time, item in enumerate("abc")] + [("bob", "d", 0, 0), ("ann", "d", 9, 2)])
+    problem = prepare(
+        [("ann", item, time, 0) for time, item in enumerate("abc")] + [("bob", "d", 0, 0), ("ann", "d", 9, 2)]
+    )
     batch = problem.test.batch(("user", "history"))
     said = Signals({"scores": np.array([[9.0, 8.0, 7.0, 0.123456789]])}, {"scores": "scores"})
     (answer,) = TASK.answer(said, problem.axis, batch, 3)

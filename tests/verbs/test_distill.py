@@ -1,7 +1,5 @@
 import copy
 import math
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from limbeck.descent import schedule
 from limbeck.errors import Diverged, UserError
 from limbeck.knowledge import Knowledge
 from limbeck.loader import TableLoader
@@ -84,7 +81,9 @@ class Matched(Term):
         self.projection = nn.LazyLinear(11)
         self.register_buffer("steps", torch.zeros(()))
 
-    def forward(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+    def forward(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> Tensor:
         self.steps += 1
         return ((self.projection(student["embedding"]) - teacher["embedding"]) ** 2).mean()
 
@@ -304,24 +303,6 @@ def test_averaged_weights_are_kept_where_they_are_wanted() -> None:
     assert not torch.allclose(averaged.last.weight, plain.last.weight, atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("kind", "wanted"),
-    [
-        ("constant", [0.001, 0.501, 1.0, 1.0, 1.0]),
-        ("linear", [0.001, 0.501, 1.0, 0.5, 0.0]),
-        ("cosine", [0.001, 0.501, 1.0, 0.5, 0.0]),
-    ],
-)
-def test_schedules_rise_and_fall_as_they_are_called(kind: str, wanted: list[float]) -> None:
-    training = Training.model_validate({"warmup": 0.2, "schedule": kind})
-    assert [schedule(training, share) for share in (0.0, 0.1, 0.2, 0.6, 1.0)] == pytest.approx(wanted)
-    assert schedule(training.model_copy(update={"warmup": 0.0}), 0.0) == 1.0
-
-
-def test_the_cosine_is_a_quarter_way_down_at_a_third() -> None:
-    assert schedule(Training(warmup=0.0, schedule="cosine"), 1 / 3) == pytest.approx(0.75)
-
-
 def test_half_precision_trains_and_leaves_a_plain_student() -> None:
     student = built(Net)
     training = Training(epochs=8, batch_size=8, learning_rate=0.02, precision="bf16", ema=0.9, **CPU)
@@ -341,7 +322,9 @@ def test_half_precision_trains_and_leaves_a_plain_student() -> None:
 # Which weights are kept
 
 
-def kept_by(values: list[float], *, higher_is_better: bool = True, **training: Any) -> tuple[Any, list[Tensor], nn.Module]:
+def kept_by(
+    values: list[float], *, higher_is_better: bool = True, **training: Any
+) -> tuple[Any, list[Tensor], nn.Module]:
     seen: list[Tensor] = []
     said = iter(values)
 
@@ -444,7 +427,9 @@ class Both(nn.Module):
         return {"logits": said[:, :CLASSES], "embedding": said[:, CLASSES:]}
 
 
-def rich(folder: Path | None, *, fuse: float = math.inf, stop: int = 0, seconds: float = 0.0, table: bool = True) -> Any:
+def rich(
+    folder: Path | None, *, fuse: float = math.inf, stop: int = 0, seconds: float = 0.0, table: bool = True
+) -> Any:
     """A training with all that has state; it may be interrupted at a call of the loss or in a validation."""
     looks = 0
 
@@ -463,14 +448,20 @@ def rich(folder: Path | None, *, fuse: float = math.inf, stop: int = 0, seconds:
     )
     watch = Watch(validate=validate, folder=folder)
     taught = distill(
-        student, loader() if table else shuffled(), teacher=built(Both, 5), objective=objective, training=training, watch=watch
+        student,
+        loader() if table else shuffled(),
+        teacher=built(Both, 5),
+        objective=objective,
+        training=training,
+        watch=watch,
     )
     return student, term, taught
 
 
 @pytest.mark.parametrize("table", [True, False], ids=["table", "shuffling DataLoader"])
 @pytest.mark.parametrize(
-    "stop", [{"stop": 1}, {"stop": 3}, {"fuse": 2}, {"fuse": 15}, {"fuse": 15, "seconds": 1e-9}, {"fuse": 44, "seconds": 1e-9}]
+    "stop",
+    [{"stop": 1}, {"stop": 3}, {"fuse": 2}, {"fuse": 15}, {"fuse": 15, "seconds": 1e-9}, {"fuse": 44, "seconds": 1e-9}],
 )
 def test_resumed_is_uninterrupted_bit_for_bit(tmp_path: Path, stop: dict[str, Any], table: bool) -> None:
     whole, term, taught = rich(None, table=table)
@@ -645,9 +636,15 @@ class Endless:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"training": Training(optimizer="Adamw", device="cpu")}, r"torch.optim has no 'Adamw'; try AdamW, Adam or SGD"),
+        (
+            {"training": Training(optimizer="Adamw", device="cpu")},
+            r"torch.optim has no 'Adamw'; try AdamW, Adam or SGD",
+        ),
         ({"training": Training(optimizer="lr_scheduler", device="cpu")}, "torch.optim has no 'lr_scheduler'"),
-        ({"training": Training(optimizer_settings={"momentum": 1}, device="cpu")}, "optimizer_settings do not fit AdamW"),
+        (
+            {"training": Training(optimizer_settings={"momentum": 1}, device="cpu")},
+            "optimizer_settings do not fit AdamW",
+        ),
         ({"objective": softened()}, "terms that need a teacher, and none is given"),
         ({"loader": Endless()}, "the loader has no length"),
         ({"loader": []}, "the loader has no batches"),
@@ -748,92 +745,3 @@ def test_a_forward_that_lacks_a_column_or_answers_a_number_is_refused() -> None:
         distill(built(Hungry), [batches("tuples")[0][:2]], objective=hard())
     with pytest.raises(UserError, match="student: forward returns float; return a tensor of logits"):
         distill(built(Terse), batches("tuples"), objective=hard())
-
-
-# Several processes, and trackers
-
-SCRIPT = """
-import sys
-from pathlib import Path
-import numpy as np, torch
-from safetensors.torch import save_file
-from torch import nn
-from limbeck.loader import TableLoader
-from limbeck.losses.cross_entropy import CrossEntropy
-from limbeck.objective import Objective, Term
-from limbeck.recipe import Training
-from limbeck.verbs.distill import Watch, distill
-
-torch.set_num_threads(1)
-accumulate, poison = int(sys.argv[2]), int(sys.argv[3])
-random = np.random.default_rng(0)
-x = random.normal(size=(33, 4)).astype(np.float32)
-label = (x[:, 0] > 0).astype(np.int64)
-
-
-class Scaled(CrossEntropy):
-    def __init__(self):
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(2))
-
-    def forward(self, student, teacher, batch):
-        loss = super().forward({"logits": student["logits"] * self.scale}, teacher, batch)
-        return loss * float("nan") if (batch["id"] == poison).any() else loss
-
-
-torch.manual_seed(0)
-student = nn.Linear(4, 2)
-objective = Objective([("hard", Scaled(), 1.0)])
-training = Training(epochs=3, batch_size=8, accumulate=accumulate, learning_rate=0.05, clip=1.0, device="cpu")
-loader = TableLoader({"input": x, "label": label}, np.arange(33), batch_size=8, seed=4)
-loader.tensors["x"] = loader.tensors.pop("input")
-validate = lambda kept: float(kept(torch.from_numpy(x)).detach().std())
-distill(student, loader, objective=objective, training=training, watch=Watch(validate=validate, folder=Path(sys.argv[1]).parent / "c"))
-said = {**student.state_dict(), **objective.state_dict()}
-import torch.distributed as d
-if not d.is_initialized() or d.get_rank() == 0:
-    save_file({k: v.contiguous() for k, v in said.items()}, sys.argv[1])
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("poison", [-1, 7], ids=["sound", "one process meets a NaN"])
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int, poison: int) -> None:
-    """33 rows in batches of 8: the last batch has one row for two processes."""
-    from safetensors.torch import load_file
-
-    (tmp_path / "script.py").write_text(SCRIPT)
-    found = []
-    for processes in (1, 2):
-        place = tmp_path / f"{processes}" / "weights.safetensors"
-        place.parent.mkdir()
-        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
-        launch += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
-        launch += ["--num_processes", str(processes)]
-        arguments = [str(tmp_path / "script.py"), str(place), str(accumulate), str(poison)]
-        ran = subprocess.run([sys.executable, *launch, *arguments], capture_output=True, text=True, timeout=240)
-        assert ran.returncode == 0, ran.stderr[-3000:]
-        found.append(load_file(place))
-    for name, value in found[0].items():
-        torch.testing.assert_close(found[1][name], value, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_curves_also_go_to_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    training = Training(epochs=3, batch_size=8, track=("tensorboard", "mlflow"), **CPU)
-    watch = Watch(validate=lambda student: 0.25, folder=tmp_path / "run" / "steps", name="student mf 16")
-    taught = distill(built(Plain), loader(), objective=hard(), training=training, watch=watch)
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    (place,) = {path.parent for path in (tmp_path / "run" / "track").rglob("events.out.tfevents.*")}
-    events = EventAccumulator(str(place))
-    events.Reload()
-    assert [e.value for e in events.Scalars("loss")] == pytest.approx(taught.terms["loss"], rel=1e-5)
-    assert [e.value for e in events.Scalars("validation")] == [0.25] * 3
-    (curve,) = (tmp_path / "mlruns").rglob("metrics/loss")
-    logged = [float(line.split()[1]) for line in curve.read_text().splitlines()]
-    assert logged == pytest.approx(taught.terms["loss"], rel=1e-5)

@@ -20,7 +20,11 @@ from limbeck.verbs.fit import fit
 
 ROWS, ITEMS = 23, 31
 RANDOM = np.random.default_rng(0)
-TARGETS = np.where(np.arange(4) < RANDOM.integers(0, 5, (ROWS, 1)), RANDOM.permuted(np.tile(np.arange(ITEMS), (ROWS, 1)), axis=1)[:, :4], -1)
+TARGETS = np.where(
+    np.arange(4) < RANDOM.integers(0, 5, (ROWS, 1)),
+    RANDOM.permuted(np.tile(np.arange(ITEMS), (ROWS, 1)), axis=1)[:, :4],
+    -1,
+)
 ID = np.arange(ROWS) * 7 + 3
 
 
@@ -50,7 +54,14 @@ def asked(objective: Objective, teacher: Any = None, **targets: Any) -> Family:
     family, module = Family(), nn.Dropout().train()
     inputs = {"history": np.zeros((ROWS, 1), np.int64)}
     fit(
-        family, module, inputs, {"targets": TARGETS, **targets}, id=ID, outputs=ITEMS, objective=objective, teacher=teacher
+        family,
+        module,
+        inputs,
+        {"targets": TARGETS, **targets},
+        id=ID,
+        outputs=ITEMS,
+        objective=objective,
+        teacher=teacher,
     )
     assert not module.training
     assert family.inputs is inputs
@@ -90,7 +101,9 @@ def test_pieces_of_few_and_of_many_numbers_go_together(monkeypatch: pytest.Monke
     class Sharp(Memory):
         def gather(self, id: Array, view: Array | None = None) -> Signals:
             first = (id < 50)[:, None]  # so sure that all else is exactly 0
-            return Signals({"scores": np.where(first, 1e4 * self.scores[: len(id)], 0.0).astype(np.float32)}, {"scores": "scores"})
+            return Signals(
+                {"scores": np.where(first, 1e4 * self.scores[: len(id)], 0.0).astype(np.float32)}, {"scores": "scores"}
+            )
 
     monkeypatch.setattr(room, "CHUNK", 5)
     family = asked(Objective([("soft", ListwiseKl(), 1.0)]), Sharp())

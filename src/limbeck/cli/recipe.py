@@ -91,9 +91,7 @@ def _show(found: Report, folder: Path) -> None:
             p50 = row.latency_ms.p50 if row.latency_ms else None
             count = None if row.parameters is None else f"{row.parameters:,}"
             name = f"{row.name} (int8)" if row.precision == "int8" else row.name
-            rows.append(
-                [row.role, name, figure(metric.mean), figure(metric.sd), count, size(row.bytes), figure(p50)]
-            )
+            rows.append([row.role, name, figure(metric.mean), figure(metric.sd), count, size(row.bytes), figure(p50)])
         say_table(heads, rows)
     print(found.verdict)
     print(f"report: {folder / 'report.html'}")

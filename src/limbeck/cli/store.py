@@ -143,12 +143,8 @@ def forget(
 def learnt_from(stores: Iterable[str], runs: Path) -> list[Path]:
     """The artifacts of runs under a folder whose student learnt from one of these stores."""
     wanted = set(stores)
-    answer = []
-    for file in runs.rglob("artifact/*/fingerprints.json") if runs.is_dir() else ():
-        said = jsons.loads(file.read_text(encoding="utf-8")).get("stores", ())
-        if wanted & set(said.split() if isinstance(said, str) else said):
-            answer.append(file.parent)
-    return answer
+    files = sorted(runs.rglob("artifact/*/fingerprints.json")) if runs.is_dir() else []
+    return [file.parent for file in files if jsons.loads(file.read_text(encoding="utf-8")).get("store") in wanted]
 
 
 @app.command()

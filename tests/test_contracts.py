@@ -1,0 +1,160 @@
+"""Every part, found by its folder, keeps the contract of its sort."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+
+from limbeck import parts, testing
+from limbeck.task import Problem, Source, Task
+from limbeck.types import Rows
+
+torch.set_num_threads(1)
+WORDS = ["tea", "cup", "pot", "leaf", "milk", "sugar", "good", "bad", "fine", "torn", "late", "kind", "好", "茶", "杯"]
+
+SMALL: Mapping[str, Mapping[str, Any]] = {
+    "bag_of_embeddings": {"vocabulary": 60, "width": 6, "hidden": 5},
+    "bidirectional_gru": {"vocabulary": 60, "width": 6, "hidden": 5, "length": 12, "tail": 4},
+    "character_transformer": {"width": 8, "heads": 2, "length": 40, "stride": 3},
+    "matrix_factorisation": {"width": 4},
+    "sasrec": {"width": 8, "layers": 1, "length": 6},
+    "text_convolution": {"vocabulary": 60, "width": 6, "channels": 4, "widths": (1, 2)},
+    "tfidf_linear": {"minimum": 1},
+}
+"""Settings that make a family small; a family that is not named here is tried as it comes."""
+
+BRINGS_ITS_OWN = {"transformer": "needs a pretrained folder; tests/models/test_transformer.py makes one"}
+
+
+def interactions(rows: int = 900) -> Source:
+    random = np.random.default_rng(0)
+    user, item = random.integers(0, 40, rows), random.integers(0, 25, rows)
+    table = pa.table({"user": [f"u{u}" for u in user], "item": [f"i{i}" for i in item], "time": np.arange(rows)})
+    return Source(Rows(table, np.arange(rows), "shop", {"user": "user", "item": "item", "time": "time"}))
+
+
+def texts(rows: int = 300) -> Source:
+    random = np.random.default_rng(0)
+    said = [" ".join(random.choice(WORDS, random.integers(1, 9))) + f" {i}" for i in range(rows)]
+    table = pa.table({"text": said, "label": [("no", "yes")[i % 2] for i in range(rows)]})
+    return Source(Rows(table, np.arange(rows), "shop", {"text": "text", "label": "label"}))
+
+
+SOURCES = {"recommend": interactions, "classify_text": texts}
+"""A small source for each task; a new task brings one here."""
+
+
+def problem(task: Task) -> Problem:
+    source = SOURCES[task.name]()
+    part = np.random.default_rng(1).choice(3, len(source.rows), p=(0.6, 0.2, 0.2)).astype(np.int8)
+    return task.prepare(source, part, dict(task.options))
+
+
+@pytest.mark.parametrize("name", parts.names("losses"))
+def test_every_loss_keeps_its_contract(name: str) -> None:
+    testing.check_loss(parts.make("losses", name, {}))
+
+
+@pytest.mark.parametrize("name", parts.names("tasks"))
+def test_every_task_keeps_its_contract(name: str) -> None:
+    task = parts.get("tasks", name)
+    assert task.name == name
+    testing.check_task(task, SOURCES[name]())
+
+
+@pytest.mark.parametrize("name", parts.names("tasks"))
+def test_what_a_task_names_is_there(name: str) -> None:
+    task = parts.get("tasks", name)
+    assert not parts.make("losses", task.hard, {}).needs_teacher
+    for baseline in task.baselines:
+        kinds = parts.get("models", baseline).kinds
+        assert kinds[task.signal[0]] == task.signal[1]
+    made = problem(task)
+    assert set(made.reads) <= set(made.train.names)
+    targets = task.targets(made.train, made)
+    assert all(len(values) == len(made.train) for values in targets.values())
+
+
+def tasks_of(family: Any) -> list[Task]:
+    """The tasks whose main signal a family says and whose columns its encoder finds."""
+    found = []
+    for name in parts.names("tasks"):
+        task = parts.get("tasks", name)
+        if family.kinds.get(task.signal[0]) == task.signal[1]:
+            found.append(task)
+    return found
+
+
+@pytest.mark.parametrize("name", [n for n in parts.names("models") if n not in BRINGS_ITS_OWN])
+def test_every_family_of_models_keeps_its_contract(name: str) -> None:
+    family = parts.make("models", name, dict(SMALL.get(name, {})))
+    tasks = tasks_of(family)
+    assert tasks, f"no task has a signal that {name} says"
+    for task in tasks:
+        testing.check_model(family, problem(task))
+
+
+@pytest.mark.parametrize("name", [n for n in parts.names("models") if n not in BRINGS_ITS_OWN])
+def test_every_family_learns_its_tasks_hard_loss(name: str) -> None:
+    """Fitted or descended for a moment, it beats the same family untaught on the rows it has seen."""
+    from limbeck.bind import hard_term
+    from limbeck.model import Model
+    from limbeck.objective import Objective
+    from limbeck.verbs.fit import fit
+
+    family = parts.make("models", name, dict(SMALL.get(name, {})))
+    task = tasks_of(family)[0]
+    made = problem(task)
+    encoder, outputs = family.encoder(made), len(made.axis)
+    torch.manual_seed(0)
+    module = family.module(encoder, outputs)
+    inputs, targets = encoder.rows(made.train), task.targets(made.train, made)
+    term = hard_term(task, family)
+    batch = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in {**inputs, **targets}.items()}
+    if hasattr(family, "fit"):
+        before = Model(name, {}, encoder, module, outputs).fingerprint
+        objective = Objective([("hard", term, 1.0)])
+        fit(family, module, inputs, targets, id=made.train.id, outputs=outputs, objective=objective)
+        assert Model(name, {}, encoder, module, outputs).fingerprint != before
+        return
+    tensors = {key: batch[key] for key in inputs}
+    optimizer = torch.optim.Adam(module.parameters(), 0.02)
+    losses = []
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = term(module(**tensors), {}, batch)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert min(losses[-5:]) < losses[0]
+
+
+def test_families_that_are_not_tried_here_are_tried_elsewhere() -> None:
+    assert set(BRINGS_ITS_OWN) <= set(parts.names("models"))
+    assert set(SMALL) <= set(parts.names("models"))
+    assert set(SOURCES) == set(parts.names("tasks"))
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [(folder, name) for folder in ("models", "teachers", "data", "losses") for name in parts.names(folder)],
+)
+def test_settings_have_names_types_and_words(folder: str, name: str) -> None:
+    part = parts.get(folder, name)
+    assert part.__doc__, f"{folder}/{name} has no docstring"
+    for setting in parts.settings_of(part):
+        described = " ".join(str(kind.__doc__) for kind in part.__mro__)
+        assert setting in described, f"{folder}/{name}: the setting '{setting}' is not described"
+    if dataclasses.is_dataclass(part):
+        assert part.__dataclass_params__.frozen, f"{folder}/{name} can be changed after it is made"
+
+
+def test_a_part_that_breaks_its_contract_would_be_found() -> None:
+    task = parts.get("tasks", "recommend")
+    with pytest.raises(AssertionError):
+        testing.check_task(replace(task, higher_is_better=False), interactions())

@@ -1,0 +1,102 @@
+"""Teaching in several processes, and what trackers are told: slow, for both start much machinery."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from limbeck.losses.cross_entropy import CrossEntropy
+from limbeck.objective import Objective
+from limbeck.recipe import Training
+from limbeck.verbs.distill import Watch, distill
+
+SCRIPT = """
+import sys
+from pathlib import Path
+import numpy as np, torch
+from safetensors.torch import save_file
+from torch import nn
+from limbeck.loader import TableLoader
+from limbeck.losses.cross_entropy import CrossEntropy
+from limbeck.objective import Objective, Term
+from limbeck.recipe import Training
+from limbeck.verbs.distill import Watch, distill
+
+torch.set_num_threads(1)
+accumulate, poison = int(sys.argv[2]), int(sys.argv[3])
+random = np.random.default_rng(0)
+x = random.normal(size=(33, 4)).astype(np.float32)
+label = (x[:, 0] > 0).astype(np.int64)
+
+
+class Scaled(CrossEntropy):
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(2))
+
+    def forward(self, student, teacher, batch):
+        loss = super().forward({"logits": student["logits"] * self.scale}, teacher, batch)
+        return loss * float("nan") if (batch["id"] == poison).any() else loss
+
+
+torch.manual_seed(0)
+student = nn.Linear(4, 2)
+objective = Objective([("hard", Scaled(), 1.0)])
+training = Training(epochs=3, batch_size=8, accumulate=accumulate, learning_rate=0.05, clip=1.0, device="cpu")
+loader = TableLoader({"input": x, "label": label}, np.arange(33), batch_size=8, seed=4)
+loader.tensors["x"] = loader.tensors.pop("input")
+validate = lambda kept: float(kept(torch.from_numpy(x)).detach().std())
+watch = Watch(validate=validate, folder=Path(sys.argv[1]).parent / "c")
+distill(student, loader, objective=objective, training=training, watch=watch)
+said = {**student.state_dict(), **objective.state_dict()}
+import torch.distributed as d
+if not d.is_initialized() or d.get_rank() == 0:
+    save_file({k: v.contiguous() for k, v in said.items()}, sys.argv[1])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("poison", [-1, 7], ids=["sound", "one process meets a NaN"])
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int, poison: int) -> None:
+    """33 rows in batches of 8: the last batch has one row for two processes."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    found = []
+    for processes in (1, 2):
+        place = tmp_path / f"{processes}" / "weights.safetensors"
+        place.parent.mkdir()
+        launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
+        launch += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
+        launch += ["--num_processes", str(processes)]
+        arguments = [str(tmp_path / "script.py"), str(place), str(accumulate), str(poison)]
+        command = [sys.executable, *launch, *arguments]
+        ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+        assert ran.returncode == 0, ran.stderr[-3000:]
+        found.append(load_file(place))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_curves_also_go_to_trackers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    training = Training(epochs=3, track=("tensorboard", "mlflow"), device="cpu")
+    watch = Watch(validate=lambda student: 0.25, folder=tmp_path / "run" / "steps", name="student mf 16")
+    loader = [(torch.randn(8, 4), torch.arange(8) % 2) for _ in range(3)]
+    objective = Objective([("hard", CrossEntropy(), 1.0)])
+    taught = distill(torch.nn.Linear(4, 2), loader, objective=objective, training=training, watch=watch)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (place,) = {path.parent for path in (tmp_path / "run" / "track").rglob("events.out.tfevents.*")}
+    events = EventAccumulator(str(place))
+    events.Reload()
+    assert [e.value for e in events.Scalars("loss")] == pytest.approx(taught.terms["loss"], rel=1e-5)
+    assert [e.value for e in events.Scalars("validation")] == [0.25] * 3
+    (curve,) = (tmp_path / "mlruns").rglob("metrics/loss")
+    logged = [float(line.split()[1]) for line in curve.read_text().splitlines()]
+    assert logged == pytest.approx(taught.terms["loss"], rel=1e-5)
