@@ -119,3 +119,28 @@ def test_a_folder_held_alone_is_held_by_one(tmp_path):
     assert log.read_text() == "200"
     with atomic.locked(tmp_path, alone=False), atomic.locked(tmp_path, alone=False):
         pass
+
+
+def _write_half(path):
+    with atomic.replacing(path) as scratch:
+        scratch.write_text("half")
+        raise RuntimeError
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "value"
+    path.write_text("old")
+    with pytest.raises(RuntimeError):
+        _write_half(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_write_that_ends_takes_the_place_of_the_old_file(tmp_path):
+    path = tmp_path / "value"
+    path.write_text("old")
+    with atomic.replacing(path) as scratch:
+        scratch.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]

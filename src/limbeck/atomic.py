@@ -57,6 +57,26 @@ def publish(path: Path, data: bytes | memoryview) -> bool:
     return True
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write beside `path`, which takes its place whole or not at all.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    scratch = path.with_name(f"{path.name}{MARK}{os.getpid()}")
+    try:
+        yield scratch
+        sync(scratch)
+        os.replace(scratch, path)
+        sync(path.parent)
+    except OSError as failed:
+        explain_full_disk(failed, path)
+        raise
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def rename(place: Path, final: Path) -> None:
     """Give a finished folder its name: until then nobody sees it.
 
@@ -65,9 +85,9 @@ def rename(place: Path, final: Path) -> None:
     if final.is_symlink() or final.is_file():
         final.unlink()
     shutil.rmtree(final, ignore_errors=True)
-    _sync_folder(place)
+    sync(place)
     os.rename(place, final)
-    _sync_folder(final.parent)
+    sync(final.parent)
 
 
 @contextmanager
@@ -79,7 +99,7 @@ def _written(path: Path, data: bytes | memoryview) -> Iterator[Path]:
         with temporary.open("xb") as file:
             _fill(file, data)
         yield temporary
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as failed:
         explain_full_disk(failed, path, len(data))
         raise
@@ -112,10 +132,11 @@ def _fill(file: BinaryIO, data: bytes | memoryview) -> None:
     os.fsync(file.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync(path: Path) -> None:
+    """Bring a file's bytes, or a folder's list of names, to the disk."""
     if sys.platform == "win32":
         return  # a folder cannot be opened there
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -2,95 +2,29 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from limbeck import page, parts, report, verdict
-from limbeck.artifact import Artifact, Column, Export
-from limbeck.measure import Speed, speed
-from limbeck.parity import Proof
-from limbeck.recipe import Protocol
-from limbeck.store import Store
+from limbeck import atomic, page, parts, report, verdict
+from limbeck.artifact import Artifact, Export
+from limbeck.leave import Left, kept_speed, leave
+from limbeck.measure import Speed
+from limbeck.outcome import Entry, Outcome, best_seed
 from limbeck.task import Judgement, Problem
-from limbeck.teach import Desk, Lived
-from limbeck.tutor import Tutor, judged
-from limbeck.types import Array, Predictor, Rows, fingerprint
-from limbeck.verbs.export import About, export
+from limbeck.teach import Desk
+from limbeck.tutor import judged
+from limbeck.types import Array
+from limbeck.verbs.export import About
 
 SHOWN = 60
 """Rows in the browser of disagreements: enough to see a pattern, few enough to read."""
 MASK = "(privileged)"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the table with everything behind it.
-
-    Args:
-        role: as in the report.
-        name: of the predictor.
-        test: judgements, split by split and within it seed by seed.
-        lived: trainings in the same order; of all members for an ensemble, none for what was brought.
-        tutor: where role is teacher.
-    """
-
-    role: str
-    name: str
-    test: list[Judgement]
-    lived: list[Lived]
-    tutor: Tutor | None = None
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What one protocol found.
-
-    Args:
-        protocol: of the recipe.
-        problems: split by split.
-        entries: baselines, teacher, students and their twins.
-        gate: of the first split.
-        stores: split by split.
-    """
-
-    protocol: Protocol
-    problems: list[Problem]
-    entries: list[Entry]
-    gate: report.Gate
-    stores: list[Store]
-
-    def entry(self, role: str, name: str | None = None) -> Entry:
-        """The entry of a role, and name where there are several."""
-        return next(e for e in self.entries if e.role == role and name in (None, e.name))
-
-    @property
-    def students(self) -> list[str]:
-        """Names of the students."""
-        return [e.name for e in self.entries if e.role == "student"]
-
-
-@dataclass(frozen=True)
-class Left:
-    """An exported student.
-
-    Args:
-        lived: the seed that was exported.
-        path: of the artifact.
-        parity: precision -> figures.
-        speeds: of every file that is there, by precision.
-    """
-
-    lived: Lived
-    path: Path
-    parity: Mapping[str, Mapping[str, Any]]
-    speeds: Mapping[str, Speed]
 
 
 def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: Export, out: Path) -> report.Report:
@@ -110,7 +44,7 @@ def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: 
         text = _verdict(desk, outcomes[0])
         said = replace(about.report, threads=1, protocols=tuple(protocols), verdict=text)
         left = {
-            name: _leave(desk, outcomes[0], name, replace(about, report=said), settings, out)
+            name: leave(desk, outcomes[0], name, replace(about, report=said), settings, out)
             for name in outcomes[0].students
         }
         protocols = [_with_speed(desk, outcome, told, left) for outcome, told in zip(outcomes, protocols, strict=True)]
@@ -133,8 +67,8 @@ def write(found: report.Report, rows: list[dict[str, Any]], out: Path) -> None:
     """`report.json`, `report.md`, `report.html` and `rows.json`."""
     found.save(out)
     report.save_rows(rows, out)
-    (out / "report.md").write_text(page.markdown(found), encoding="utf-8")
-    (out / "report.html").write_text(page.draw(found, rows), encoding="utf-8")
+    atomic.replace(out / "report.md", page.markdown(found).encode())
+    atomic.replace(out / "report.html", page.draw(found, rows).encode())
 
 
 def _protocol(desk: Desk, outcome: Outcome) -> report.Protocol:
@@ -280,64 +214,6 @@ def _reliability(outcome: Outcome) -> list[report.Reliability]:
     return answer
 
 
-def best_seed(desk: Desk, outcome: Outcome, name: str) -> int:
-    """Of the first split, the position of the seed that is best on validation rows."""
-    lived = outcome.entry("student", name).lived
-    each = len(lived) // len(outcome.problems)
-    sign = 1.0 if desk.task.higher_is_better else -1.0
-    return max(range(each), key=lambda i: sign * lived[i].validation)
-
-
-def _leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Export, out: Path) -> Left:
-    """Export a student's best seed, or find the artifact of that very seed."""
-    lived = outcome.entry("student", name).lived[best_seed(desk, outcome, name)]
-    problem = outcome.problems[0]
-    model = lived.model
-    mark = fingerprint("left", 1, model=model.fingerprint, settings=asdict(settings), recipe=about.recipe)
-    folder = out / "artifact" / name.replace("/", "-")
-    store = outcome.stores[0].fingerprint
-
-    def make(place: Path) -> None:
-        desk.teller.say(f"  {name}: exporting")
-        proof = Proof(
-            calibration={k: v[:300] for k, v in desk.encode(model.encoder, problem.train).items()},
-            judge=lambda predictor: judged(desk, predictor, problem.validation, problem).metrics[desk.task.headline],
-            headline=lived.validation,
-            higher_is_better=desk.task.higher_is_better,
-        )
-        columns = Column.of(problem.train, model.reads)
-        own = replace(
-            about,
-            columns=columns,
-            axis=problem.axis,
-            fingerprints={**about.fingerprints, "model": mark, "store": store},
-        )
-        done = export(model, folder, proof=proof, about=own, settings=settings)
-        told = {precision: asdict(parity) for precision, parity in done.parity.items()}
-        opened = Artifact.open(folder)
-        found = {p: asdict(_speed(opened.predictor(p), problem.test)) for p in opened.contract.precisions}
-        (place / "left.json").write_text(json.dumps({"parity": told, "speed": found}), encoding="utf-8")
-
-    if desk.shelf.has("left", mark) and not _is_left(folder, mark):
-        desk.shelf.drop("left", mark)
-    place = desk.shelf.get("left", mark, make)
-    said = json.loads((place / "left.json").read_text(encoding="utf-8"))
-    return Left(lived, folder, said["parity"], {name: Speed(**told) for name, told in said["speed"].items()})
-
-
-def _is_left(folder: Path, mark: str) -> bool:
-    if not (folder / "fingerprints.json").is_file():
-        return False
-    said = json.loads((folder / "fingerprints.json").read_text(encoding="utf-8"))
-    Artifact.open(folder)
-    return bool(said.get("model") == mark)
-
-
-def _speed(predictor: Predictor, rows: Rows) -> Speed:
-    ones = [rows.slice(i, i + 1).batch(predictor.reads) for i in range(min(64, len(rows)))]
-    return speed(predictor, ones, rows.slice(0, 256).batch(predictor.reads))
-
-
 def _with_speed(desk: Desk, outcome: Outcome, told: report.Protocol, left: Mapping[str, Left]) -> report.Protocol:
     """The table's rows with what was measured: artifacts for students, the predictor itself for the teacher.
 
@@ -351,7 +227,7 @@ def _with_speed(desk: Desk, outcome: Outcome, told: report.Protocol, left: Mappi
         elif row.role == "teacher":
             tutor = outcome.entry("teacher").tutor
             assert tutor is not None
-            found = _kept_speed(desk, tutor.predictor, outcome.problems[0].test)
+            found = kept_speed(desk, tutor.predictor, outcome.problems[0].test)
             each = max(1, len(tutor.lived))
             files = [lived.folder / "weights.safetensors" for lived in tutor.lived[:each]]
             rows.append(_measured(row, found, sum(f.stat().st_size for f in files) or None, "fp32"))
@@ -370,15 +246,6 @@ def _file_row(desk: Desk, outcome: Outcome, row: report.Row, left: Left, precisi
     own = _row(desk, Entry("student", row.name, test, []))
     note = "this very file, one seed and split"
     return replace(measured, metrics=own.metrics, slices=own.slices, train_seconds=None, note=note)
-
-
-def _kept_speed(desk: Desk, predictor: Predictor, rows: Rows) -> Speed:
-    key = fingerprint("speed", 1, predictor=predictor.fingerprint, rows=rows.fingerprint)
-
-    def make(place: Path) -> None:
-        (place / "speed.json").write_text(json.dumps(asdict(_speed(predictor, rows))), encoding="utf-8")
-
-    return Speed(**json.loads((desk.shelf.get("speed", key, make) / "speed.json").read_text(encoding="utf-8")))
 
 
 def _measured(row: report.Row, found: Speed, size: int | None, precision: str) -> report.Row:

@@ -23,7 +23,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 import httpx
 
 from limbeck import parts
-from limbeck.cache import cache_folder, replacing
+from limbeck.atomic import replacing
+from limbeck.cache import cache_folder
 from limbeck.errors import UserError
 from limbeck.table import digest
 from limbeck.task import Source

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from limbeck import atomic
 from limbeck.errors import UserError
 
 if TYPE_CHECKING:
@@ -348,9 +348,8 @@ def _read(file: Path) -> object:
 
 def _write(file: Path, said: object) -> Path:
     file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_name(f".tmp.{os.getpid()}.{file.name}")
-    half.write_text(json.dumps(plain(said), ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    os.replace(half, file)
+    text = json.dumps(plain(said), ensure_ascii=False, allow_nan=False, indent=1)
+    atomic.replace(file, f"{text}\n".encode())
     return file
 
 

@@ -14,9 +14,10 @@ import yaml
 from limbeck import atomic, parts
 from limbeck.bind import Bound, bind, objective_of, problem_of, protocol_of, taught_rows
 from limbeck.cache import cache_folder
-from limbeck.compose import Entry, Outcome, compose, disagreements, write
+from limbeck.compose import compose, disagreements, write
 from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge
+from limbeck.outcome import Entry, Outcome
 from limbeck.progress import Teller
 from limbeck.recipe import Protocol, Recipe, Student, read
 from limbeck.report import Gate, Report

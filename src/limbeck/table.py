@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limbeck import parts
-from limbeck.cache import cache_folder, replacing
+from limbeck.atomic import replacing
+from limbeck.cache import cache_folder
 from limbeck.errors import UserError
 from limbeck.task import Source
 from limbeck.types import Array, Rows, fingerprint

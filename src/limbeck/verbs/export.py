@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -198,23 +197,13 @@ def _whole(folder: Path) -> Iterator[Path]:
     try:
         yield half
         for path in (*half.rglob("*"), half):
-            _sync(path)
+            atomic.sync(path)
         if folder.exists():
             folder.rename(old)  # a folder that holds files cannot be replaced in one step
         half.rename(folder)
-        _sync(folder.parent)
+        atomic.sync(folder.parent)
     finally:
         shutil.rmtree(half, ignore_errors=True)
         if old.exists() and not folder.exists():
             old.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    if sys.platform == "win32":
-        return  # a folder cannot be opened there
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
