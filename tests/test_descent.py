@@ -1,8 +1,9 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from limbeck.descent import average, groups, optimizer, schedule
+from limbeck.descent import average, flushed, groups, optimizer, schedule
 from limbeck.errors import UserError
 from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.objective import Objective
@@ -76,3 +77,20 @@ def test_weights_are_averaged_where_the_training_wants_it() -> None:
         nn.init.constant_(student.weight, value)
         averaged.update_parameters(student)
     assert averaged.module.weight.item() == pytest.approx(0.75 * (0.75 * 1 + 0.25 * 2) + 0.25 * 4)
+
+
+def tiny() -> float:
+    return float(np.float32(1e-40) * np.float32(1.0))
+
+
+def test_tiny_numbers_are_flushed_for_a_while_alone() -> None:
+    assert tiny() > 0
+    with flushed():
+        assert tiny() == 0
+        with flushed():
+            assert tiny() == 0
+        assert tiny() == 0
+    assert tiny() > 0
+    with pytest.raises(KeyboardInterrupt), flushed():
+        raise KeyboardInterrupt
+    assert tiny() > 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from limbeck import parts
 from limbeck.errors import UserError
+from limbeck.knowledge import Knowledge
 from limbeck.recipe import Data, Loss, Protocol, Recipe
 from limbeck.split import assign
 from limbeck.table import reader_for
@@ -169,6 +170,13 @@ def objective_of(losses: Sequence[Loss], task: Task, family: Any) -> Objective:
         name = hard_name(task, family) if loss.loss == "hard" else loss.loss
         terms.append((loss.loss, parts.make("losses", name, loss.settings), loss.weight))
     return Objective(terms)
+
+
+def knowledge_of(recipe: Recipe, temperatures: Iterable[float]) -> Knowledge:
+    """What a store keeps: as the recipe says, with the tails that losses at these temperatures need."""
+    if recipe.label.top is None:
+        return recipe.label
+    return replace(recipe.label, temperatures=tuple(sorted({*recipe.label.temperatures, *temperatures})))
 
 
 def hard_name(task: Task, family: Any) -> str:

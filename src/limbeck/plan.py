@@ -14,7 +14,7 @@ from limbeck.cache import cache_folder
 from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
 from limbeck.ledger import is_store
 from limbeck.recipe import Recipe, Teacher
-from limbeck.run import knowledge_of, recipe_text, twin_of
+from limbeck.run import kept_of, recipe_text, twin_of
 from limbeck.shelf import Shelf
 from limbeck.store import Store, chunks
 from limbeck.task import Problem
@@ -158,7 +158,7 @@ class _Walk:
         key = json.dumps(told, sort_keys=True, default=str)
         if key not in self.costs:
             folders = sorted(earlier.iterdir()) if earlier.is_dir() else []
-            kept = knowledge_of(self.bound.recipe, self.bound)
+            kept = kept_of(self.bound.recipe, self.bound.task)
             self.costs[key] = training_cost(self.desk.task, lesson, teacher=teacher, kept=kept, earlier=folders)
         return self.costs[key]
 
@@ -188,7 +188,7 @@ class _Walk:
         """The store, be it still empty, where the teacher is at hand."""
         rows = taught_rows(self.problem)
         name = f"{self.place}{len(rows):,} rows"
-        kept = knowledge_of(recipe, self.bound)
+        kept = kept_of(recipe, self.bound.task)
         if tutor is None:
             cost = self._unasked(recipe, rows)
             self.steps.append(Step("label", name, False, cost.seconds, cost.bytes, cost.note))
@@ -213,7 +213,7 @@ class _Walk:
             return Cost(None, None, None, "known once the teacher is at hand")
         lesson = teacher_lesson(recipe, recipe.teacher, self.problem)
         made = fresh(self.desk.task, replace(lesson, rows=lesson.rows.slice(0, 2)), teacher=False)
-        return labelling_cost(made.model, rows, batch=recipe.teacher.batch, kept=knowledge_of(recipe, self.bound))
+        return labelling_cost(made.model, rows, batch=recipe.teacher.batch, kept=kept_of(recipe, self.bound.task))
 
     def _evaluate(self) -> None:
         test, task = self.problem.test, self.desk.task

@@ -12,7 +12,7 @@ from pathlib import Path
 import yaml
 
 from limbeck import atomic, parts
-from limbeck.bind import Bound, bind, objective_of, problem_of, protocol_of, taught_rows
+from limbeck.bind import Bound, bind, knowledge_of, objective_of, problem_of, protocol_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.compose import compose, disagreements, write
 from limbeck.errors import UserError
@@ -23,7 +23,7 @@ from limbeck.recipe import Protocol, Recipe, Student, read
 from limbeck.report import Gate, Report
 from limbeck.shelf import Shelf
 from limbeck.store import Store
-from limbeck.task import Problem
+from limbeck.task import Problem, Task
 from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of, without_forgotten
 from limbeck.types import Axis, Rows
@@ -190,16 +190,14 @@ def _labelled(
         "protocol": protocol.name,
         "split": seed,
     }
-    how = Labelling(knowledge_of(recipe, bound), recipe.teacher.batch, origin, desk.teller)
+    how = Labelling(kept_of(recipe, bound.task), recipe.teacher.batch, origin, desk.teller)
     return label(tutor.predictor, rows, root, how)
 
 
-def knowledge_of(recipe: Recipe, bound: Bound) -> Knowledge:
-    """What is kept: as the recipe says, with the tails that its losses need."""
-    if recipe.label.top is None:
-        return recipe.label
-    needed = {t for s in recipe.students for t in objective_of(recipe.objective, bound.task, _family(s)).temperatures}
-    return replace(recipe.label, temperatures=tuple(sorted(needed | set(recipe.label.temperatures))))
+def kept_of(recipe: Recipe, task: Task) -> Knowledge:
+    """What the recipe's store keeps, for the losses of all its students."""
+    needed = {t for s in recipe.students for t in objective_of(recipe.objective, task, _family(s)).temperatures}
+    return knowledge_of(recipe, needed)
 
 
 def _family(student: Student) -> object:

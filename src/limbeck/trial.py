@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from limbeck import parts
-from limbeck.bind import bind, hard_term, objective_of, problem_of
+from limbeck.bind import bind, hard_term, knowledge_of, objective_of, problem_of
 from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge, keep, unpack
 from limbeck.live import dry_batch, recall
@@ -99,13 +99,6 @@ def fresh(task: Task, lesson: Lesson, *, teacher: bool) -> Fresh:
     return Fresh(family, model, objective, loader_of(lesson, encoder, tensors), tensors, frozenset(inputs))
 
 
-def kept_of(recipe: Recipe, objective: Objective) -> Knowledge:
-    """What a store would keep for this objective."""
-    if recipe.label.top is None:
-        return recipe.label
-    return replace(recipe.label, temperatures=tuple(sorted({*recipe.label.temperatures, *objective.temperatures})))
-
-
 def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
     """Send a small batch of the first problem through every student.
 
@@ -129,7 +122,7 @@ def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None
     hidden = [name for name in made.model.reads if name not in problem.reads]
     if hidden:
         raise UserError(f"it reads {', '.join(map(repr, hidden))}; a student may read {', '.join(problem.reads)}")
-    known = MadeUp(task, len(problem.axis), kept_of(recipe, made.objective))
+    known = MadeUp(task, len(problem.axis), knowledge_of(recipe, made.objective.temperatures))
     batch = made.loader.gather(torch.arange(len(made.loader.tensors["id"])))
     recalled = recall(known, torch.device("cpu"))
     if hasattr(made.family, "fit"):

@@ -588,7 +588,7 @@ def test_weights_broken_by_the_last_step_of_an_epoch_are_not_judged() -> None:
         def forward(self, student: Any, teacher: Any, batch: Any) -> Tensor:
             Breaking.calls += 1
             # The loss is finite, its gradient is not.
-            spoilt = (student["logits"] * 0).sum().clamp(min=0).sqrt() if Breaking.calls == 2 else 0.0
+            spoilt = (student["logits"] * 0).sum().clamp(min=0).sqrt() if Breaking.calls == 3 else 0.0
             return super().forward(student, teacher, batch) + spoilt
 
     def validate(student: nn.Module) -> float:

@@ -15,7 +15,7 @@ def compare(
     out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
     json: Json = False,
 ) -> None:
-    """Set runs side by side: a page, and a table in Markdown on standard output."""
+    """Set runs side by side: a page, and Markdown."""
     from limbeck.atomic import replace
     from limbeck.page.compare import compare_markdown, compare_page
     from limbeck.report import Report

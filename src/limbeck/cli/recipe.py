@@ -66,7 +66,7 @@ def run(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Do everything a recipe says; what is finished already is found again."""
+    """Do all that a recipe says; finished steps are found."""
     read, folder = opened(recipe, changes), folder_of(recipe, out)
     if plan:
         _plan(read, recipe.parent, folder, json=json)

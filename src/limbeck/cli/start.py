@@ -17,7 +17,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over a recipe that is there.")] = False,
     json: Json = False,
 ) -> None:
-    """Write a commented recipe for a file, guessing what its columns are."""
+    """Write a commented first recipe for a file of rows."""
     from limbeck.atomic import replace
     from limbeck.errors import UserError
     from limbeck.scaffold import scaffold

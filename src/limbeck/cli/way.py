@@ -14,7 +14,7 @@ from limbeck.cli.say import Changes, Json, Out, Quiet, RecipeFile, figure, say_j
 def label(
     recipe: RecipeFile, out: Out = None, changes: Changes = None, json: Json = False, quiet: Quiet = False
 ) -> None:
-    """Train or open the teacher, ask it about every row, and print the folder of its answers."""
+    """Have the teacher answer every row; print the store."""
     read = opened(recipe, changes)
     from limbeck.run import labelled
 
@@ -28,7 +28,7 @@ def label(
 def distill(
     recipe: RecipeFile, out: Out = None, changes: Changes = None, json: Json = False, quiet: Quiet = False
 ) -> None:
-    """Go as far as the trained students and their twins, and print their folders."""
+    """Train the students and their twins; print them."""
     read = opened(recipe, changes)
     from limbeck.run import distilled
 
@@ -89,7 +89,7 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export the students, training only what is not there yet, and print the artifacts' folders."""
+    """Export the students; print their artifacts."""
     from limbeck.run import origin_of, run
 
     if (recipe / "run.json").is_file():

@@ -16,7 +16,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from limbeck import checkpoint
-from limbeck.descent import average, groups, optimizer, schedule
+from limbeck.descent import average, flushed, groups, optimizer, schedule
 from limbeck.errors import Diverged, UserError
 from limbeck.live import Knowledge, Said, as_batch, dry_batch, freeze, recall, speaker
 from limbeck.loader import TableLoader, batches_of, parts_of
@@ -94,7 +94,8 @@ def distill(
         UserError: parts that do not fit, found by a dry batch before any step.
         Diverged: losses stay non-finite after skipping, going back and slowing down.
     """
-    return _Teaching(student, loader, teacher, objective, training or Training(), watch or Watch()).run()
+    with flushed():
+        return _Teaching(student, loader, teacher, objective, training or Training(), watch or Watch()).run()
 
 
 class _Teaching:
@@ -109,8 +110,6 @@ class _Teaching:
         training: Training,
         watch: Watch,
     ) -> None:
-        # Probabilities below 1e-38 are 0 for training, and several times slower to compute with on a CPU.
-        torch.set_flush_denormal(True)
         self.student, self.loader, self.objective = student, loader, objective
         self.training, self.watch = training, watch
         self.accelerator = _accelerator(training, watch)
