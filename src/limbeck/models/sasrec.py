@@ -73,10 +73,13 @@ class Attention(nn.Module):
     def forward(self, history: Tensor) -> dict[str, Tensor]:
         """Ids (B, T), padded on the right, to scores (B, N); while training also after every step.
 
-        Places are counted back from the latest item, so that a short and a long history end alike.
+        Places are counted back from the latest item, so that a short and a long history end alike. While
+        training the latest item is what the one before it must foretell, so they are counted from there:
+        else the place that answers are given from would never be taught.
         """
         count = (history > 0).sum(1)
-        back = (count.unsqueeze(1) - 1 - torch.arange(history.shape[1], device=history.device)).clamp(min=0)
+        latest = 2 if self.training else 1
+        back = (count.unsqueeze(1) - latest - torch.arange(history.shape[1], device=history.device)).clamp(min=0)
         x = self.drop(self.item(history) + self.place(back))
         for block in self.blocks:
             x = block(x)
