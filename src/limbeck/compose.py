@@ -47,7 +47,11 @@ def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: 
             name: leave(desk, outcomes[0], name, replace(about, report=said), settings, out)
             for name in outcomes[0].students
         }
-        protocols = [_with_speed(desk, outcome, told, left) for outcome, told in zip(outcomes, protocols, strict=True)]
+        # The artifacts are students of the first protocol; another protocol's axis may differ.
+        protocols = [
+            _with_speed(desk, outcome, told, left if outcome is outcomes[0] else {})
+            for outcome, told in zip(outcomes, protocols, strict=True)
+        ]
     finally:
         torch.set_num_threads(threads)
     artifacts = tuple(

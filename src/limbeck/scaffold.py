@@ -119,7 +119,7 @@ def _words(name: str) -> set[str]:
     """`bought_at`, `customerId` -> their words.
 
     >>> sorted(_words("customerId"))
-    ['customer', 'id']
+    ['customer', 'customerid', 'id']
     """
     spaced = "".join(f" {c}" if c.isupper() else c if c.isalnum() else " " for c in name)
     words = spaced.lower().split()
