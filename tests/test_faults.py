@@ -24,8 +24,8 @@ from limbeck.shard import read_keys
 from limbeck.store import Store
 from limbeck.upkeep import verify
 
-KILLS = int(os.environ.get("LIMBECK_KILLS", "50")) // 2
-"""Half on the demo's own recipe, half on a small text one."""
+KILLS = int(os.environ.get("LIMBECK_KILLS", "50"))
+"""A fifth on the demo's own recipe, which takes long to come to its last steps; the others on a small text one."""
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -113,13 +113,14 @@ class Bench:
 
 
 def kill_at_random(bench: Bench, count: int, seed: int) -> Counter[str]:
-    """Kill `count` runs: every second one at a random time, the others just when a step is under way."""
+    """Kill `count` runs: some at a random time, the others just when a step is under way."""
     draw = random.Random(seed)
     hit: Counter[str] = Counter()
     names = list(STEPS)
     turn = 0
     while sum(hit.values()) < count:
-        name = names[turn % len(names)] if sum(hit.values()) % 2 else "any moment"
+        # Each step in turn first, as one run comes to them; then moments at random between them.
+        name = names[turn % len(names)] if turn < len(names) or sum(hit.values()) % 2 else "any moment"
         before = set() if name == "any moment" else bench.seen(STEPS[name])
         process = bench.start()
         begun = time.monotonic()
@@ -155,10 +156,11 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(recipe: Path, tmp_path: Path) -> None:
     calm, killed = Bench(tmp_path / "calm", recipe), Bench(tmp_path / "killed", recipe)
     calm.finish()
-    hit = kill_at_random(killed, KILLS, seed=KILLS)
+    count = KILLS // 5 if recipe.parent == RECIPES else KILLS - KILLS // 5
+    hit = kill_at_random(killed, count, seed=count)
     killed.finish()
     print(dict(hit))
-    assert set(STEPS) <= set(hit) or 2 * len(STEPS) > KILLS
+    assert set(STEPS) <= set(hit)
     wanted, found = calm.digests(), killed.digests()
     assert found == wanted
     assert any(name.endswith(".onnx") for name in found)

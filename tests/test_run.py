@@ -29,7 +29,7 @@ students:
   - {model: sasrec, name: sequence, width: 8, layers: 1, length: 10, training: {epochs: 3}}
 objective: [{loss: hard, weight: 0.3}, {loss: listwise_kl, temperature: 0.2}]
 training: {epochs: 12, batch_size: 64, learning_rate: 0.05, check_every: 4}
-seeds: [0, 1]
+seeds: [4, 7]
 """
 
 
@@ -64,7 +64,7 @@ def test_a_run_ends_in_a_report_and_artifacts_and_a_second_one_trains_nothing(
     ]
     assert {r.name for r in random.rows if r.precision == "fp32" and r.role == "student"} == {"mf", "sequence"}
     assert random.splits == (0, 1)
-    assert random.seeds == (0, 1)
+    assert random.seeds == (4, 7)
     assert Report.load(shop / "out") == Report.load(shop / "out" / "report.json")
     for name in ("report.md", "report.html", "rows.json"):
         assert (shop / "out" / name).stat().st_size > 100
@@ -82,7 +82,8 @@ def test_a_run_ends_in_a_report_and_artifacts_and_a_second_one_trains_nothing(
 
 
 def test_an_artifact_holds_no_path_of_this_machine(shop: Path) -> None:
-    recipe, _ = parse(RECIPE.replace("splits: [0, 1]", "splits: [0]").replace("seeds: [0, 1]", "seeds: [0]"))
+    short = RECIPE.replace("splits: [0, 1]", "splits: [0]").replace("seeds: [4, 7]", "seeds: [4]")
+    recipe, _ = parse(short.replace("path: purchases.csv", f"path: {shop / 'purchases.csv'}"))
     run(recipe, base=shop, out=shop / "out")
     for file in (shop / "out" / "artifact").rglob("*"):
         assert file.is_dir() or str(shop).encode() not in file.read_bytes(), file

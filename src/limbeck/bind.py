@@ -11,7 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limbeck import parts
+from limbeck import ledger, parts
+from limbeck.cache import cache_folder
+from limbeck.chunk import persons
 from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge
 from limbeck.recipe import Data, Loss, Protocol, Recipe
@@ -51,12 +53,25 @@ def bind(recipe: Recipe, base: Path) -> Bound:
     """
     task: Task = parts.get("tasks", recipe.task)
     source = open_source(recipe.data, base)
+    source = replace(source, rows=remembered(source.rows))
     for role in task.roles:
         source.rows.role(role)
     others = [
         open_source(Data.model_validate(spec), base).rows for spec in recipe.data.unlabelled if "make" not in spec
     ]
     return Bound(recipe, base, task, source, tuple(others))
+
+
+def remembered(rows: Rows) -> Rows:
+    """Rows without those of people who asked to be forgotten, for whom nothing is made ever again."""
+    root = cache_folder("stores")
+    if "user" not in rows.roles or not ledger.forgets(root):
+        return rows
+    person = persons(list(rows.column(rows.role("user"))))
+    kept = np.flatnonzero(~np.isin(person, ledger.read_forgotten(root)))
+    if not len(kept):
+        raise UserError("every person of these rows asked to be forgotten; there is nothing left to learn from")
+    return rows if len(kept) == len(rows) else rows.take(kept)
 
 
 def open_source(data: Data, base: Path) -> Source:
@@ -136,15 +151,20 @@ def _apart(rows: Rows, problem: Problem) -> Rows:
     if "text" not in rows.roles:
         return rows
     name = rows.role("text")
-    held = pa.concat_arrays(
-        [part.table.column(name).combine_chunks().cast(pa.string()) for part in (problem.validation, problem.test)]
-    )
-    texts = rows.table.column(name).combine_chunks().cast(pa.string())
+    held = pa.concat_arrays([_plain(part.table.column(name)) for part in (problem.validation, problem.test)])
+    texts = _plain(rows.table.column(name))
     fresh = pc.invert(pc.is_in(texts, value_set=held)).to_numpy(zero_copy_only=False)
     _, first = np.unique(pc.rank(texts, tiebreaker="dense").to_numpy(), return_index=True)
     once = np.zeros(len(rows), bool)
     once[first] = True
     return rows.take(np.flatnonzero(fresh & once))
+
+
+def _plain(texts: pa.ChunkedArray) -> pa.Array:
+    """Texts as the eye reads them: equal letters are equal, and white space is one space."""
+    normal = pc.utf8_normalize(pc.fill_null(texts.cast(pa.string()), ""), form="NFC")
+    spaced = pc.utf8_trim_whitespace(pc.replace_substring_regex(normal, r"\s+", " "))
+    return pa.concat_arrays(spaced.chunks) if spaced.num_chunks else pa.array([], pa.string())
 
 
 def together(several: Sequence[Rows]) -> Rows:

@@ -86,7 +86,7 @@ def _protocol(desk: Desk, outcome: Outcome) -> report.Protocol:
         headline=task.headline,
         higher_is_better=task.higher_is_better,
         splits=tuple(outcome.protocol.splits),
-        seeds=tuple(range(len(outcome.entry("student").test) // len(outcome.problems))),
+        seeds=outcome.seeds,
         rows=tuple(_row(desk, entry) for entry in outcome.entries),
         comparisons=tuple(_comparison(desk, outcome, name) for name in outcome.students),
         curves=tuple(_curves(outcome)),
@@ -191,7 +191,7 @@ def _curves(outcome: Outcome) -> list[report.Curve]:
                     name=entry.name,
                     role=entry.role,  # type: ignore[arg-type]  # never trivial
                     split=outcome.protocol.splits[min(i // each, len(outcome.problems) - 1)],
-                    seed=i % each,
+                    seed=outcome.seeds[i % each] if entry.role != "teacher" else 0,
                     x=tuple(float(e) for e in range(1, epochs + 1)),
                     terms={name: tuple(values) for name, values in terms.items() if len(values) == epochs},
                     validation=tuple(looked.get(str(e)) for e in range(1, epochs + 1)),

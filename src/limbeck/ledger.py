@@ -74,6 +74,11 @@ def read_forgotten(folder: Path) -> Array:
     return people(both)
 
 
+def forgets(folder: Path) -> bool:
+    """Whether a list of forgotten people lies here; the folder of all stores has one once anybody asked."""
+    return any((folder / name).exists() for name in FORGOTTEN)
+
+
 def people(lists: Iterable[list[str]]) -> Array:
     """The people of several lists, sorted uint64."""
     return np.array(sorted({int(text, 16) for one in lists for text in one}), np.uint64)

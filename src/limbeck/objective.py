@@ -99,8 +99,13 @@ class Objective(nn.Module):
 
     def without_teacher(self, hard: Term) -> Objective:
         """The honest twin's objective: the terms that need no teacher, or the hard loss where none does."""
+        # At the student's full weight: a penalty on the weights, or a clipped gradient, must press both alike.
+        total = sum(self.weights)
         kept = [(n, t, w) for n, (t, w) in zip(self.names, self._pairs(), strict=True) if not t.needs_teacher and w > 0]
-        return Objective(kept or [("hard", hard, 1.0)])
+        if not kept:
+            return Objective([("hard", hard, total)])
+        scale = total / sum(weight for _, _, weight in kept)
+        return Objective([(name, term, weight * scale) for name, term, weight in kept])
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """The weighted mean of the terms' soft targets, for fitted students.

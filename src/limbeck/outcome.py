@@ -41,6 +41,7 @@ class Outcome:
         entries: baselines, teacher, students and their twins.
         gate: of the first split.
         stores: split by split.
+        seeds: of the students, as the recipe names them.
     """
 
     protocol: Protocol
@@ -48,6 +49,7 @@ class Outcome:
     entries: list[Entry]
     gate: report.Gate
     stores: list[Store]
+    seeds: tuple[int, ...] = (0,)
 
     def entry(self, role: str, name: str | None = None) -> Entry:
         """The entry of a role, and name where there are several."""

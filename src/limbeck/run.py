@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -66,7 +67,7 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
     outcomes = []
     for protocol in recipe.protocols:
         splits = [_descended(desk, recipe, _labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
-        outcomes.append(_outcome(desk, protocol, splits))
+        outcomes.append(_outcome(desk, recipe, protocol, splits))
     with _timed(desk, "report"):
         found = compose(desk, outcomes, about=_about(bound), settings=recipe.export, out=out)
         write(found, disagreements(desk, outcomes[0], outcomes[0].students[0]), out)
@@ -145,7 +146,7 @@ def _about(bound: Bound) -> About:
         axis=Axis("", ()),
         columns=(),
         report=Report(task=recipe.task, data=data),
-        recipe=recipe_text(recipe),
+        recipe=_yaml(_nameless(recipe.model_dump(mode="json", by_alias=True))),
         fingerprints={"source": bound.source.rows.fingerprint, "recipe": recipe.fingerprint},
         card=card,
     )
@@ -212,7 +213,11 @@ def twin_of(lesson: Lesson, labelled: Rows) -> Lesson:
         budget = training.epochs * -(-len(lesson.rows) // size)
         budget = min(budget, training.steps or budget)
         epochs = -(-budget // -(-len(labelled) // size))
-        training = training.model_copy(update={"steps": budget, "epochs": epochs})
+        # Its epochs are shorter, so looks and patience count as many steps as the student's do.
+        longer = max(1, round(-(-len(lesson.rows) // size) / -(-len(labelled) // size)))
+        patience = training.patience and training.patience * longer
+        looks = {"check_every": training.check_every * longer, "patience": patience}
+        training = training.model_copy(update={"steps": budget, "epochs": epochs, **looks})
     title = f"{lesson.title} without a teacher"
     return replace(lesson, title=title, rows=labelled, knowledge=None, training=training)
 
@@ -225,7 +230,7 @@ def _seeds(desk: Desk, lesson: Lesson, student: Student, seeds: tuple[int, ...])
     return [first, *(replace(lived, chosen=first.chosen) for lived in rest)]
 
 
-def _outcome(desk: Desk, protocol: Protocol, splits: list[Split]) -> Outcome:
+def _outcome(desk: Desk, recipe: Recipe, protocol: Protocol, splits: list[Split]) -> Outcome:
     """Judge everybody on test rows, for the first and last time."""
 
     def entry(role: str, name: str, lived: list[list[Lived]]) -> Entry:
@@ -241,7 +246,10 @@ def _outcome(desk: Desk, protocol: Protocol, splits: list[Split]) -> Outcome:
         for title in splits[0].students:
             entries.append(entry("student", title, [split.students[title] for split in splits]))
             entries.append(entry("scratch", title, [split.twins[title] for split in splits]))
-    return Outcome(protocol, [s.problem for s in splits], entries, splits[0].gate, [s.store for s in splits])
+    # A gate that refused anywhere is the one to tell of.
+    gate_ = next((s.gate for s in splits if not s.gate.passed), splits[0].gate)
+    stores = [s.store for s in splits]
+    return Outcome(protocol, [s.problem for s in splits], entries, gate_, stores, recipe.seeds)
 
 
 @contextmanager
@@ -251,6 +259,21 @@ def _timed(desk: Desk, step: str) -> Iterator[None]:
     desk.seconds[step] = desk.seconds.get(step, 0.0) + time.monotonic() - start
 
 
+def _nameless(value: Any) -> Any:
+    """The same without the folders of this machine: of an absolute path only the name is left."""
+    if isinstance(value, dict):
+        return {key: _nameless(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_nameless(inner) for inner in value]
+    if isinstance(value, str) and Path(value).expanduser().is_absolute():
+        return Path(value).name
+    return value
+
+
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as YAML, all defaults written out."""
-    return yaml.safe_dump(recipe.model_dump(mode="json", by_alias=True), sort_keys=False, allow_unicode=True)
+    return _yaml(recipe.model_dump(mode="json", by_alias=True))
+
+
+def _yaml(said: object) -> str:
+    return yaml.safe_dump(said, sort_keys=False, allow_unicode=True)

@@ -50,7 +50,8 @@ class Shelf:
             return place
         place.parent.mkdir(parents=True, exist_ok=True)
         for left in place.parent.glob(f".tmp.{key}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+            if not _lives(left.name.rsplit(".", 1)[-1]):
+                shutil.rmtree(left, ignore_errors=True)
         desk = place.parent / f".tmp.{key}.{os.getpid()}"
         desk.mkdir()
         try:
@@ -62,3 +63,16 @@ class Shelf:
             atomic.explain_full_disk(failed, place)
             raise
         return place
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this number is at work on this machine: what it is writing is not ours to remove."""
+    if not process.isdigit() or int(process) == os.getpid():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -6,7 +6,8 @@ import itertools
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 
 from limbeck import parts
-from limbeck.bind import hard_term, objective_of, with_settings
+from limbeck.bind import hard_name, hard_term, objective_of, with_settings
 from limbeck.encoder import Encoder
 from limbeck.loader import TableLoader
 from limbeck.model import Model
@@ -85,14 +86,21 @@ class Lesson:
     seed: int
 
     def key(self, task: Task) -> str:
-        """The step's fingerprint. Test rows have no part in it."""
+        """The step's fingerprint: defaults written out, weights it starts from included, test rows left out."""
+        family = parts.make("models", self.family, dict(self.settings))
+        losses = []
+        for loss in self.losses:
+            name = hard_name(task, family) if loss.loss == "hard" else loss.loss
+            losses.append([name, loss.weight, {**parts.settings_of(parts.get("losses", name)), **loss.settings}])
         return fingerprint(
             "lesson",
-            1,
+            2,
+            limbeck=version("limbeck"),
             family=self.family,
-            settings=dict(self.settings),
+            settings=asdict(family),
+            content=family.content() if hasattr(family, "content") else None,
             training=self.training.digest(),
-            losses=[loss.model_dump(mode="json") for loss in self.losses],
+            losses=losses,
             task=task.name,
             train=self.problem.train.fingerprint,
             validation=self.problem.validation.fingerprint,

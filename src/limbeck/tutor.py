@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,8 @@ def judged_key(task: Task, predictor: Predictor, rows: Rows, problem: Problem) -
     """The fingerprint of a judgement."""
     return fingerprint(
         "judged",
-        1,
+        2,
+        limbeck=version("limbeck"),
         predictor=predictor.fingerprint,
         rows=rows.fingerprint,
         train=problem.train.fingerprint,

@@ -237,9 +237,10 @@ class Rows:
 
     @property
     def fingerprint(self) -> str:
-        """Of the source, and of which of its rows these are, in this order."""
+        """Of the source, of which of its rows these are, in this order, and of what its columns mean."""
         ids = hashlib.sha256(np.ascontiguousarray(self.id).tobytes() + self.key.view.tobytes()).hexdigest()
-        return fingerprint("rows", 1, source=self.source, ids=ids)
+        roles = {role: column if isinstance(column, str) else list(column) for role, column in self.roles.items()}
+        return fingerprint("rows", 2, source=self.source, ids=ids, roles=roles)
 
     def role(self, role: str) -> str:
         """The column that plays a role."""

@@ -115,11 +115,18 @@ def forget(
     json: Json = False,
 ) -> None:
     """Take a person's rows out of every store for good, and name the artifacts that had learnt from them."""
+    import numpy as np
+
+    from limbeck import ledger
+    from limbeck.chunk import persons
     from limbeck.shard import Settings
     from limbeck.upkeep import forget as take_out
     from limbeck.upkeep import list_stores
 
     changed, kept, hit = [], [], set()
+    # First the list that every later run reads: what happens next may be interrupted.
+    known = ledger.read_forgotten(root()) if ledger.forgets(root()) else persons([])
+    ledger.write_forgotten(root(), np.union1d(known, persons([user])))
     for info in list_stores(root()):
         if not isinstance(info.settings, Settings) or not info.settings.people:
             kept.append(str(info.folder))

@@ -106,10 +106,10 @@ class Kl(Term):
         return kl_with_tail(logits, ids, values, tail, temperature=self.temperature)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
-        """The teacher's softened distribution (B, C)."""
+        """The teacher's distribution (B, C), not softened: a fitted student answers what it was fitted to."""
         if self.signal not in teacher:
             return None
-        return torch.softmax(teacher[self.signal].float() / self.temperature, 1)
+        return torch.softmax(teacher[self.signal].float(), 1)
 
     @property
     def temperatures(self) -> tuple[float, ...]:

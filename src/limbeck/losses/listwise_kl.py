@@ -111,7 +111,11 @@ class ListwiseKl(Term):
         return listwise_kl(scores.gather(1, ids.clamp(min=0)), values, temperature=self.temperature)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
-        """The teacher's softened distribution (B, N) over all items."""
+        """The teacher's softened distribution (B, N) over the items that are not masked."""
         if self.signal not in teacher:
             return None
-        return torch.softmax(teacher[self.signal].float() / self.temperature, 1)
+        scores = teacher[self.signal].float() / self.temperature
+        if self.mask_seen:
+            rows, places = torch.nonzero(batch["targets"] >= 0, as_tuple=True)
+            scores[rows, batch["targets"][rows, places]] = float("-inf")
+        return torch.softmax(scores, 1).nan_to_num(0.0)

@@ -63,12 +63,24 @@ class Ease:
         return ItemToItem(outputs)
 
     def fit(self, module: nn.Module, inputs: Mapping[str, Array], target: Any, weight: Array | None) -> None:
-        """Solve for the matrix from the multi-hot histories (N, items)."""
-        seen = sparse.csr_matrix(target, dtype=np.float64)
+        """Solve for the matrix that makes the targets (N, items) of the multi-hot histories.
+
+        Where the targets are the histories themselves this is the paper's solution; soft targets keep
+        its penalty and its zero diagonal.
+        """
+        history = inputs["history"]
+        rows = np.repeat(np.arange(len(history)), history.shape[1])
+        there = history.ravel() >= RESERVED
+        shape = (len(history), target.shape[1])
+        seen = sparse.csr_matrix((np.ones(there.sum()), (rows[there], history.ravel()[there] - RESERVED)), shape)
+        seen.data[:] = 1.0  # an item had twice is one item
         weighted = seen if weight is None else sparse.diags(weight) @ seen
-        gram = np.asarray((seen.T @ weighted).todense())
+        gram = np.asarray((weighted.T @ seen).todense())
         gram[np.diag_indices_from(gram)] += self.l2
         inverse = np.linalg.inv(gram)
-        solution = inverse / -np.diag(inverse)
+        wanted = weighted.T @ sparse.csr_matrix(target, dtype=np.float64)
+        free = inverse @ np.asarray(wanted.todense())
+        # Lagrange's multipliers of the zero diagonal, one a column.
+        solution = free - inverse * (np.diag(free) / np.diag(inverse))
         np.fill_diagonal(solution, 0.0)
         module.load_state_dict({"weight": torch.from_numpy(solution.astype(np.float32))})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -110,6 +111,14 @@ class Transformer:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.layers is not None and self.layers < 1:
             raise UserError(f"layers is {self.layers}; it must be at least 1, or left out for all")
+
+    def content(self) -> str:
+        """Of the weights it starts from: the same name may stand for others tomorrow."""
+        folder = bring_folder(self.source)
+        digest = hashlib.sha256()
+        for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
+            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
+        return digest.hexdigest()
 
     def encoder(self, problem: Problem) -> Encoder:
         """The network's own tokens; its configuration goes with them, so that it can be built again anywhere."""

@@ -43,7 +43,7 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     if len(axis) < 2:
         raise UserError("fewer than 2 items are left in the training rows; a ranking needs a choice")
     ours = fingerprint(
-        "queries", 2, rows=rows.source, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
+        "queries", 3, rows=rows.fingerprint, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
     )
     table = _Queries(known_users, items, user, part, order, str(options["history"]))
     made = [Rows(table.make(p), table.ids(p), ours, {"user": "user"}) for p in range(3)]
