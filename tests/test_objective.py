@@ -85,7 +85,7 @@ def test_the_twin_keeps_the_terms_that_need_no_teacher() -> None:
     objective = Objective([("kl", Kl(), 0.9), ("hard", hard, 0.1), ("next", NextItem(), 0.0)])
     twin = objective.without_teacher(NextItem())
     assert twin.names == ["hard"]
-    assert twin.weights == [0.1]
+    assert twin.weights == [1.0]  # as heavy as the student's whole objective
     assert twin.terms[0] is hard
     assert objective.needs_teacher
     assert not twin.needs_teacher
@@ -94,14 +94,14 @@ def test_the_twin_keeps_the_terms_that_need_no_teacher() -> None:
 def test_where_no_such_term_is_left_the_twin_gets_the_hard_loss() -> None:
     hard = CrossEntropy()
     twin = Objective([("kl", Kl(), 0.9), ("other", CrossEntropy(), 0.0)]).without_teacher(hard)
-    assert (twin.names, twin.weights, twin.terms[0]) == (["hard"], [1.0], hard)
+    assert (twin.names, twin.weights, twin.terms[0]) == (["hard"], [0.9], hard)
 
 
 def test_soft_targets_are_averaged_by_weight() -> None:
     objective = Objective([("hard", CrossEntropy(), 1.0), ("kl", Kl(temperature=2.0), 3.0), ("off", NextItem(), 0.0)])
     found = objective.target(KNOWN, BATCH)
     one_hot = nn.functional.one_hot(BATCH["label"], 3).float()
-    torch.testing.assert_close(found, (one_hot + 3.0 * torch.softmax(KNOWN["logits"] / 2.0, 1)) / 4.0)
+    torch.testing.assert_close(found, (one_hot + 3.0 * torch.softmax(KNOWN["logits"], 1)) / 4.0)
     torch.testing.assert_close(found.sum(1), torch.ones(2))
 
 

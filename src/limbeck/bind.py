@@ -64,7 +64,7 @@ def bind(recipe: Recipe, base: Path) -> Bound:
 
 def remembered(rows: Rows) -> Rows:
     """Rows without those of people who asked to be forgotten, for whom nothing is made ever again."""
-    root = cache_folder("stores")
+    root = cache_folder() / "stores"
     if "user" not in rows.roles or not ledger.forgets(root):
         return rows
     person = persons(list(rows.column(rows.role("user"))))

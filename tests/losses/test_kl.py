@@ -229,11 +229,11 @@ def test_a_weight_of_zero_is_an_absent_term() -> None:
     assert list(terms) == ["kl0"]
 
 
-def test_the_soft_target_is_the_softened_teacher_and_none_for_a_shortened_one() -> None:
+def test_the_soft_target_is_the_teacher_as_it_is_and_none_for_a_shortened_one() -> None:
     _, teacher = logits(4, 5)
     found = Kl(temperature=3.0).target({"logits": teacher}, {})
     assert found is not None
-    np.testing.assert_allclose(found.numpy(), [softmax(row / 3.0) for row in teacher.double().numpy()], rtol=1e-5)
+    np.testing.assert_allclose(found.numpy(), [softmax(row) for row in teacher.double().numpy()], rtol=1e-5)
     assert Kl(temperature=3.0).target(stored(teacher, Knowledge("float32", 2, temperatures=(3.0,))), {}) is None
     assert Kl(temperature=3.0).temperatures == (3.0,)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 from scipy import sparse
 
+from limbeck.encoder import Encoder
 from limbeck.model import Model
 from limbeck.models.ease import Ease
 from limbeck.task import Problem
@@ -73,3 +74,25 @@ def test_unknown_items_repeats_and_order_change_nothing() -> None:
     said = model(Rows(table, np.arange(4), "shop").batch())["scores"]
     np.testing.assert_allclose(said[0], said[1], rtol=1e-6)
     assert not said[2:].any()
+
+
+def test_soft_targets_are_matched_by_the_histories_under_a_zero_diagonal() -> None:
+    """Every column by itself: ridge regression on all items but that one."""
+    draw = np.random.default_rng(3)
+    seen = (draw.random((60, 9)) < 0.4).astype(float)
+    seen[seen.sum(1) == 0, 0] = 1
+    soft = draw.random((60, 9))
+    padded = np.zeros((60, 9), np.int64)
+    for row in range(60):
+        items = np.flatnonzero(seen[row])
+        padded[row, : len(items)] = items + 2
+    family = Ease(l2=5.0)
+    module = family.module(Encoder([]), 9)
+    family.fit(module, {"history": padded}, soft, None)
+    found = module.state_dict()["weight"].numpy()
+    for item in range(9):
+        others = [i for i in range(9) if i != item]
+        x = seen[:, others]
+        wanted = np.linalg.solve(x.T @ x + 5.0 * np.eye(8), x.T @ soft[:, item])
+        np.testing.assert_allclose(found[others, item], wanted, atol=1e-5)
+        assert found[item, item] == 0

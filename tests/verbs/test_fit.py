@@ -92,7 +92,9 @@ def test_hard_targets_are_multi_hot_and_sparse(chunk: int, monkeypatch: pytest.M
 @pytest.mark.parametrize("chunk", [5, 4096])
 def test_soft_targets_are_the_weighted_mean_of_the_terms(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "CHUNK", chunk)
-    objective = Objective([("hard", CatalogueCrossEntropy(), 1.0), ("soft", ListwiseKl(temperature=0.5), 3.0)])
+    objective = Objective(
+        [("hard", CatalogueCrossEntropy(), 1.0), ("soft", ListwiseKl(temperature=0.5, mask_seen=False), 3.0)]
+    )
     family = asked(objective, Memory())
     np.testing.assert_allclose(family.target, (multi_hot() + 3 * soft(0.5)) / 4, rtol=1e-5, atol=1e-7)
 
@@ -106,7 +108,7 @@ def test_pieces_of_few_and_of_many_numbers_go_together(monkeypatch: pytest.Monke
             )
 
     monkeypatch.setattr(room, "CHUNK", 5)
-    family = asked(Objective([("soft", ListwiseKl(), 1.0)]), Sharp())
+    family = asked(Objective([("soft", ListwiseKl(mask_seen=False), 1.0)]), Sharp())
     assert family.target.shape == (ROWS, ITEMS)
     whole = family.target.toarray() if sparse.issparse(family.target) else family.target
     np.testing.assert_allclose(whole.sum(1), np.ones(ROWS), rtol=1e-5)
@@ -131,8 +133,9 @@ def test_a_fitted_student_learns_what_its_teacher_says(tmp_path: Path) -> None:
     family = Ease(l2=0.1)
     module = family.module(None, ITEMS)  # type: ignore[arg-type]
     objective = Objective([("hard", CatalogueCrossEntropy(), 1.0)])
-    fit(family, module, {}, {"targets": TARGETS}, id=ID, outputs=ITEMS, objective=objective)
+    inputs = {"history": np.where(TARGETS >= 0, TARGETS + 2, 0)}
+    fit(family, module, inputs, {"targets": TARGETS}, id=ID, outputs=ITEMS, objective=objective)
     direct = family.module(None, ITEMS)  # type: ignore[arg-type]
-    family.fit(direct, {}, multi_hot(), None)
+    family.fit(direct, inputs, multi_hot(), None)
     assert torch.equal(module.state_dict()["weight"], direct.state_dict()["weight"])
     assert module.state_dict()["weight"].any()
