@@ -144,7 +144,8 @@ def forget(
         print(f"{len(kept)} stores do not say whose their rows are: {', '.join(kept)}")
     for folder in learnt:
         print(f"had learnt from them: {folder} (run its recipe again, and it will not have)")
-    print("Rows in files of your own are yours to delete; delete the cache's folder 'rows' with them.")
+    print("Later runs leave this person out. Yours to delete: rows in your own files, the cache's folders 'rows',")
+    print("'teachers' and 'baselines', and the folders of earlier runs, whose reports show raw rows.")
 
 
 def learnt_from(stores: Iterable[str], runs: Path) -> list[Path]:
