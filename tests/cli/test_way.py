@@ -186,12 +186,12 @@ def test_a_forgotten_person_stays_forgotten_and_their_artifacts_are_named(made: 
 
 @pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on_and_does(made: Path) -> None:
-    wish = ["--out", "runs/long", "--set", "training.epochs=150", "--set", "seeds=[0]", "--quiet"]
+    wish = ["--out", "runs/long", "--set", "training.epochs=1500", "--set", "seeds=[0]", "--quiet"]
     wish += [
         "--set",
         "training.checkpoint_seconds=0",
         "--set",
-        "training.check_every=50",
+        "training.check_every=500",
         "--set",
         "students.0.choose={}",
     ]
