@@ -112,11 +112,10 @@ class Bench:
         return {str(p.relative_to(self.place)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(wanted)}
 
 
-def kill_at_random(bench: Bench, count: int, seed: int) -> Counter[str]:
+def kill_at_random(bench: Bench, names: list[str], count: int, seed: int) -> Counter[str]:
     """Kill `count` runs: some at a random time, the others just when a step is under way."""
     draw = random.Random(seed)
     hit: Counter[str] = Counter()
-    names = list(STEPS)
     turn = 0
     while sum(hit.values()) < count:
         # Each step in turn first, as one run comes to them; then moments at random between them.
@@ -156,11 +155,14 @@ def recipe(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_a_run_killed_at_any_moment_ends_as_if_nothing_had_happened(recipe: Path, tmp_path: Path) -> None:
     calm, killed = Bench(tmp_path / "calm", recipe), Bench(tmp_path / "killed", recipe)
     calm.finish()
-    count = KILLS // 5 if recipe.parent == RECIPES else KILLS - KILLS // 5
-    hit = kill_at_random(killed, count, seed=count)
+    demo = recipe.parent == RECIPES
+    # A training of the demo ends before its first checkpoint is due: there is no such moment to be killed at.
+    names = [name for name in STEPS if not (demo and name == "checkpoint")]
+    count = KILLS // 5 if demo else KILLS - KILLS // 5
+    hit = kill_at_random(killed, names, count, seed=count)
     killed.finish()
     print(dict(hit))
-    assert set(STEPS) <= set(hit)
+    assert set(names) <= set(hit)
     wanted, found = calm.digests(), killed.digests()
     assert found == wanted
     assert any(name.endswith(".onnx") for name in found)
