@@ -208,6 +208,7 @@ TASK = Task(
     judge=judge,
     baselines=(),
     answer=lambda said, axis, batch, top: [{"label": axis.values[i]} for i in said["logits"].argmax(1)],
+    show=lambda problem, judgement, i: {"truth": "as labelled", "answer": LABELS.values[judgement.top[i, 0]]},
 )
 
 

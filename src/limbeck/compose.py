@@ -16,10 +16,9 @@ from limbeck.artifact import Artifact, Export
 from limbeck.leave import Left, kept_speed, leave
 from limbeck.measure import Speed
 from limbeck.outcome import Entry, Outcome, best_seed
-from limbeck.task import Judgement, Problem
+from limbeck.task import Judgement
 from limbeck.teach import Desk
 from limbeck.tutor import judged
-from limbeck.types import Array
 from limbeck.verbs.export import About
 
 SHOWN = 60
@@ -268,49 +267,23 @@ def disagreements(desk: Desk, outcome: Outcome, name: str) -> list[dict[str, Any
     problem = outcome.problems[0]
     student = outcome.entry("student", name).test[best_seed(desk, outcome, name)]
     teacher = outcome.entry("teacher").test[0]
-    differ = _difference(teacher, student)
-    order = np.argsort(-differ, kind="stable")[:SHOWN]
-    place = {int(id): i for i, id in enumerate(problem.test.id)} if "label" in student.columns else None
+    differ = desk.task.apart(teacher, student)
     privileged = problem.test.roles.get("privileged", ())
     answer = []
-    for i in order.tolist():
-        at = i if place is None else place[int(student.unit[i])]
-        raw = problem.test.slice(at, at + 1).table.to_pylist()[0]
-        shown = {key: MASK if key in privileged else _short(value) for key, value in raw.items()}
-        told = {
-            "id": int(problem.test.id[at]),
+    for i in np.argsort(-differ, kind="stable")[:SHOWN].tolist():
+        raw = problem.test.slice(i, i + 1).table.to_pylist()[0]
+        told, learnt = (desk.task.show(problem, judgement, i) for judgement in (teacher, student))
+        answer.append({
+            "id": int(problem.test.id[i]),
             "protocol": outcome.protocol.name,
-            "row": shown,
+            "row": {key: MASK if key in privileged else _short(value) for key, value in raw.items()},
             "disagreement": float(differ[i]),
-        }
-        answer.append({**told, **_said(problem, teacher, student, i, raw)})
+            "truth": told["truth"],
+            "teacher": told["answer"],
+            "student": learnt["answer"],
+            **({"teacher_p": told["p"], "student_p": learnt["p"]} if "p" in told else {}),
+        })  # fmt: skip
     return answer
-
-
-def _difference(teacher: Judgement, student: Judgement) -> Array:
-    """How far two judgements' answers are apart, (N,), in [0, 1]."""
-    if "probabilities" in student.columns:
-        gap: Array = np.abs(teacher.columns["probabilities"] - student.columns["probabilities"]).sum(1) / 2
-        return gap
-    same = (teacher.top[:, :, None] == student.top[:, None, :]) & (teacher.top[:, :, None] >= 0)
-    return 1.0 - same.any(2).sum(1) / max(teacher.top.shape[1], 1)
-
-
-def _said(problem: Problem, teacher: Judgement, student: Judgement, i: int, raw: Mapping[str, Any]) -> dict[str, Any]:
-    axis = problem.axis
-    if "probabilities" in student.columns:
-        truth = int(student.columns["label"][i])
-        return {
-            "truth": axis.title(truth),
-            "teacher": axis.title(int(teacher.top[i, 0])),
-            "student": axis.title(int(student.top[i, 0])),
-            "teacher_p": float(teacher.columns["probabilities"][i, truth]),
-            "student_p": float(student.columns["probabilities"][i, truth]),
-        }
-    by_value = dict(zip(axis.values, range(len(axis)), strict=True))
-    wanted = [axis.title(by_value[str(v)]) if str(v) in by_value else str(v) for v in raw.get("targets", [])]
-    lists = [", ".join(axis.title(int(p)) for p in judgement.top[i, :5] if p >= 0) for judgement in (teacher, student)]
-    return {"truth": ", ".join(wanted[:10]), "teacher": lists[0], "student": lists[1]}
 
 
 def _short(value: Any) -> Any:

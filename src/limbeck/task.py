@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,12 +64,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What judging a predictor found.
+    """What judging a predictor found, row by row in the order of the rows.
 
     Args:
         metrics: name -> value over all rows judged.
         unit: int64 (N,), what is paired between two judgements: the user or the row id.
-        columns: name -> (N, ...) array; the task's metrics are functions of these.
+        columns: name -> (N, ...) array; the task's metrics are functions of these. From
+            `probabilities` (N, C) and `label` (N,) the report draws how reliable they are.
         slices: slice -> metric -> value, with the count under `n`.
         top: int64 (N, K), the answer in the axis' positions, best first, for agreement.
     """
@@ -98,6 +99,13 @@ class Judgement:
             return Judgement(said["metrics"], arrays["unit"], columns, said["slices"], arrays["top"])
 
 
+def top_apart(one: Judgement, other: Judgement) -> Array:
+    """The share of the first's best answers that the second does not have among its own, (N,)."""
+    there = one.top >= 0
+    lost = there & ~(one.top[:, :, None] == other.top[:, None, :]).any(2)
+    return np.asarray(lost.sum(1) / np.maximum(there.sum(1), 1))
+
+
 @dataclass(frozen=True)
 class Task:
     """One business question.
@@ -118,6 +126,11 @@ class Task:
         baselines: names of the models it calls trivial.
         answer: (signals, axis, batch, how many) -> one answer a row, for people and servers.
         options: the settings `prepare` takes, with their defaults.
+        show: (problem, judgement, i) -> what row i wanted (`truth`) and was told (`answer`), in words,
+            and where there is one the probability of the truth (`p`).
+        apart: (judgement, judgement) -> how far two predictors' answers are apart, (N,) in [0, 1].
+        draft: (rows, role -> column) -> the lines of a first recipe below its data; none where one
+            cannot be guessed.
     """
 
     name: str
@@ -130,10 +143,13 @@ class Task:
     judge: Callable[[Predictor, Rows, Problem], Judgement]
     baselines: tuple[str, ...]
     answer: Callable[[Signals, Axis, Batch, int], list[dict[str, Any]]]
+    show: Callable[[Problem, Judgement, int], dict[str, Any]]
     higher_is_better: bool = True
     chance: float | None = None
     optional_roles: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    apart: Callable[[Judgement, Judgement], Array] = top_apart
+    draft: Callable[[Rows, Mapping[str, str]], Iterable[str]] | None = None
 
     @property
     def headline(self) -> str:

@@ -313,6 +313,12 @@ def check_task(
     won = best > chance if task.higher_is_better else best < chance
     _need(won, f"{task.headline} is {best:.4g} of an oracle and {chance:.4g} of a random predictor")
     order = np.random.default_rng(1).permutation(len(problem.test))
+    apart = task.apart(*judged)
+    _need(apart.shape == (len(problem.test),) and apart.min() >= 0 and apart.max() <= 1, "apart is not (N,) in [0, 1]")
+    _need(not task.apart(judged[0], judged[0]).any(), "a predictor is apart from itself")
+    shown = [task.show(problem, one, 0) for one in judged]
+    _need(all({"truth", "answer"} <= set(one) for one in shown), "show names no 'truth' or no 'answer'")
+    _need(shown[0]["truth"] == shown[1]["truth"], "what row 0 wanted depends on who is asked")
     shuffled = task.judge(guessing, problem.test.take(order), problem)
     for name, value in judged[1].metrics.items():
         _need(_close(shuffled.metrics[name], value, 1e-6), f"permuting the rows changes {name}")

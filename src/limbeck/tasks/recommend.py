@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limbeck import parts
+from limbeck.draft import distinct, line, protocol, shares
 from limbeck.encoder import as_text, lookup
 from limbeck.errors import UserError
 from limbeck.store import persons
@@ -19,6 +20,10 @@ from limbeck.types import Array, Axis, Batch, Lists, Predictor, Rows, Signals, f
 
 LIST = 20
 CHUNK = 512
+CLOSED_FORM = 20_000
+"""Items up to which EASE's matrix of items by items fits in memory."""
+BATCH = 1024
+"""Users a step of a drafted student sees; a small shop's are seen at once."""
 
 
 def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
@@ -242,6 +247,46 @@ def answer(said: Signals, axis: Axis, batch: Batch, top: int) -> list[dict[str, 
     ]
 
 
+def show(problem: Problem, judgement: Judgement, i: int) -> dict[str, Any]:
+    """What a user wanted, and the first items of the list; outside the catalogue an item has no title."""
+    axis, wanted = problem.axis, list(problem.test.column("targets")[i])
+    positions = lookup(axis.values, wanted).tolist()
+    titles = [axis.title(p) if p >= 0 else value for p, value in zip(positions, wanted, strict=True)]
+    best = [axis.title(int(p)) for p in judgement.top[i] if p >= 0]
+    return {"truth": ", ".join(titles[:10]), "answer": ", ".join(best[:5])}
+
+
+def draft(rows: Rows, roles: Mapping[str, str]) -> Iterator[str]:
+    """A teacher that the catalogue's size allows, and two widths of student."""
+    users, items = distinct(rows, roles["user"]), distinct(rows, roles["item"])
+    if "split" in roles:
+        yield from protocol("given", "as the column says")
+    elif "time" in roles and len(rows) >= 3 * users:
+        yield from protocol("leave_last_out", "each user's last row is the test, the one before chooses")
+    else:
+        yield from protocol(f"user_random, shares: {shares(len(rows) // users)}", "each user's rows at random")
+    if "label" in roles:
+        yield "options:"
+        yield line("  positive: null", "rows of this label and above count as wanted; null: every row does")
+        yield ""
+    closed = items <= CLOSED_FORM
+    yield "teacher:"
+    if closed:
+        yield line("  model: ease", "a closed form over all pairs of items; hard to beat on sparse data")
+        yield line("  choose: {l2: [50, 200, 500, 1000]}", "the best on validation rows")
+    else:
+        yield line("  model: matrix_factorisation", f"{items:,} items are too many for a matrix of all pairs")
+        yield "  width: 128"
+    yield from ("", "students:", "  - {model: matrix_factorisation, name: mf-16, width: 16, dropout: 0.5}")
+    yield from ("  - {model: matrix_factorisation, name: mf-8, width: 8, dropout: 0.5}", "", "objective:")
+    yield line("  - {loss: hard, weight: 0.3}", "the rows' own answers; below, the teacher's order of all items")
+    yield f"  - {{loss: listwise_kl, weight: 1.0, temperature: {0.1 if closed else 1.0}}}"
+    epochs = max(20, min(300, round(300 / -(-users // BATCH))))
+    yield from ("", "training:", line(f"  epochs: {epochs}", f"about 300 steps over {users:,} users"))
+    yield from (f"  batch_size: {BATCH}", "  learning_rate: 0.07", f"  check_every: {max(1, epochs // 12)}", "")
+    yield line("seeds: [0, 1, 2]", "three trainings of everything: one alone proves nothing")
+
+
 def _coverage(columns: Mapping[str, Array]) -> float:
     answer: float = parts.get("metrics", "ranking").coverage(columns["top"][:, :10], int(columns["catalogue"][0]))
     return answer
@@ -263,5 +308,7 @@ TASK = Task(
     judge=judge,
     baselines=("popularity",),
     answer=answer,
+    show=show,
+    draft=draft,
     options={"positive": None, "history": "train"},
 )
