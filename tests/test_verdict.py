@@ -33,7 +33,19 @@ def judged(gain: Array, unit: Array | None = None, top: Array | None = None, **c
 def task(chance: float | None = None, higher: bool = True) -> Task:
     nothing: Any = None
     return Task(
-        "t", (), ("logits", "logits"), nothing, nothing, "hard", {"gain": GAIN}, nothing, (), nothing, nothing, higher, chance
+        "t",
+        (),
+        ("logits", "logits"),
+        nothing,
+        nothing,
+        "hard",
+        {"gain": GAIN},
+        nothing,
+        (),
+        nothing,
+        nothing,
+        higher,
+        chance,
     )
 
 

@@ -226,3 +226,13 @@ def test_the_answer_is_the_labels_with_probabilities_best_first() -> None:
     assert answer["label"] == "2"
     assert [one["title"] for one in answer["labels"]] == ["fair", "good"]
     assert [one["probability"] for one in answer["labels"]] == pytest.approx([0.7, 0.2], abs=1e-6)
+
+
+def test_a_row_shows_its_label_the_likeliest_and_how_likely_the_truth_was_said_to_be() -> None:
+    problem = prepare(PLENTY)
+    said = [{int(i): [p, 1 - p] for i in problem.test.id} for p in (0.9, 0.7)]
+    one, other = (TASK.judge(Says(values, "probabilities"), problem.test, problem) for values in said)
+    wrong = int(np.flatnonzero(one.columns["label"] == 1)[0])
+    shown = TASK.show(problem, one, wrong)
+    assert (shown["truth"], shown["answer"], shown["p"]) == ("yes", "no", pytest.approx(0.1))
+    np.testing.assert_allclose(TASK.apart(one, other), 0.2)

@@ -355,3 +355,26 @@ def test_answers_are_the_best_items_a_user_does_not_have() -> None:
     assert answer == {"items": [{"item": "d", "title": "the d", "score": 0.123457}]}
     (answer,) = TASK.answer(said, problem.axis, batch.only(("user",)), 2)
     assert [item["item"] for item in answer["items"]] == ["a", "b"]
+
+
+# What people are shown of a row
+
+
+def test_a_row_shows_what_was_wanted_by_title_and_the_five_best() -> None:
+    rows: list[Row] = [("ann", item, time, 0) for time, item in enumerate("abcdefg")]
+    rows += [("ann", "zzz", 8, 2), ("bob", "a", 1, 0), ("bob", "g", 2, 2), ("bob", "b", 3, 2)]
+    problem = prepare(rows)
+    scores = np.array([[0.0] * 7, [7, 6, 5, 4, 3, 2, 1]], float)
+    judgement = TASK.judge(Says(scores, ["ann", "bob"]), problem.test, problem)
+    assert TASK.show(problem, judgement, 0) == {"truth": "zzz", "answer": ""}  # all that there is was seen
+    assert TASK.show(problem, judgement, 1)["truth"] == "the g, the b"
+    assert TASK.show(problem, judgement, 1)["answer"] == "the b, the c, the d, the e, the f"
+
+
+def test_lists_are_apart_by_the_share_that_the_other_lacks() -> None:
+    one, other = (
+        Judgement({}, np.arange(2), {}, {}, np.array(top))
+        for top in ([[1, 2, 3, 4], [5, 6, -1, -1]], [[4, 3, 9, 8]] * 2)
+    )
+    np.testing.assert_allclose(TASK.apart(one, other), [0.5, 1.0])
+    np.testing.assert_allclose(TASK.apart(one, one), 0.0)
