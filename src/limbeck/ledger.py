@@ -31,8 +31,8 @@ def begin(folder: Path, settings: Settings, origin: Mapping[str, Any]) -> None:
         if read_settings(folder) != settings:
             raise UserError(f"{folder} is a store of other settings; name another folder")
     else:
-        if not any((folder / name).exists() for name in FORGOTTEN):
-            _write_twice(folder, FORGOTTEN, [])
+        # Killed here before, a run may have left one copy of the list, or both.
+        write_forgotten(folder, read_forgotten(folder) if forgets(folder) else people([]))
         _write_twice(folder, SETTINGS, {"schema": SCHEMA, **settings.facts()})
     atomic.replace(folder / ORIGIN, f"{text}\n".encode())
 
@@ -65,13 +65,15 @@ def write_settings(folder: Path, settings: Settings) -> None:
 def read_forgotten(folder: Path) -> Array:
     """Who is forgotten: sorted uint64, as `persons` counts them.
 
-    The list only grows, so where a killed run left two lists the answer is both.
+    The list only grows and its backup is written first, so where a killed run left two lists the
+    answer is both, and where it left the backup alone that is the answer.
 
     Raises:
         StoreDamaged: one of the copies is not as it was written.
     """
-    both = [_read(folder / name, FORGOTTEN[0]) for name in FORGOTTEN]
-    return people(both)
+    first, backup = FORGOTTEN
+    names = (first, backup) if (folder / first).exists() else (backup,)
+    return people(_read(folder / name, first) for name in names)
 
 
 def forgets(folder: Path) -> bool:
