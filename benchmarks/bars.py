@@ -13,6 +13,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from bar import Bar, held, show
+
 from limbeck import verdict
 from limbeck.progress import Teller
 from limbeck.recipe import read
@@ -25,8 +27,6 @@ RECIPES = {
     "fine-foods": HERE.parent / "recipes" / "classify_text-fine-foods.yaml",
     "shopping-reviews-zh": HERE.parent / "recipes" / "classify_text-shopping-reviews-zh.yaml",
 }
-Bar = tuple[str, float, str, float]
-"""What, measured, how it is held (`>=` or `<`), and the bar."""
 
 
 def row(protocol: Protocol, role: str, name: str | None = None) -> Row:
@@ -69,11 +69,6 @@ def text(report: Report) -> list[Bar]:
     return [*bars, *(bar for some in each for bar in some if best is None or some is best)]
 
 
-def held(bar: Bar) -> bool:
-    _, found, way, wanted = bar
-    return found >= wanted if way == ">=" else found < wanted
-
-
 def student(protocol: Protocol, told: Comparison, teacher: Row, linear: Row) -> list[Bar]:
     name = told.student
     mine, twin = row(protocol, "student", name), row(protocol, "scratch", name)
@@ -102,18 +97,14 @@ def main() -> int:
     recipe, _ = read(RECIPES[told.name])
     out = told.out or Path("runs") / f"bench-{told.name}"
     report = run(recipe, base=RECIPES[told.name].parent, out=out, teller=Teller(quiet=False))
-    missed = 0
-    for bar in BARS[told.name](report):
-        what, found, way, wanted = bar
-        missed += not held(bar)
-        print(f"{'held  ' if held(bar) else 'MISSED'} {what:45} {found:10.4f} {way} {wanted}")
+    code = show(BARS[told.name](report))
     for protocol in report.protocols:
         for one in protocol.rows:
             figures = one.metrics[protocol.headline]
             print(f"{protocol.name:16} {one.role:8} {one.name:14} {figures.mean:.4f} sd {figures.sd:.4f}")
     print(report.verdict)
     print(json.dumps({"seconds": dict(report.seconds), "resamples": verdict.RESAMPLES}))
-    return 1 if missed else 0
+    return code
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
+from bar import show
 from torch import nn
 
 from limbeck.encoder import Encoder
@@ -120,7 +122,7 @@ def by_hand(module: nn.Module, loader: TableLoader, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def main() -> None:
+def main() -> int:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--steps", type=int, default=150)
     asked.add_argument("--rounds", type=int, default=5)
@@ -169,6 +171,11 @@ def main() -> None:
         found |= labelling(Path(folder), told.rounds)
     print("\n".join(f"{name:32} {value:10.3f}" for name, value in found.items()))
     print(json.dumps(found))
+    return show([
+        ("GRU step, stored knowledge over no teacher", found["gru_step_stored_over_none"], "<=", 1.10),
+        ("GRU step, the loop over one by hand", found["gru_loop_over_by_hand"], "<=", 1.10),
+        ("labelling over the bare teacher's rate", found["label_rate_over_bare"], ">=", 0.9),
+    ])  # fmt: skip
 
 
 def labelling(root: Path, rounds: int) -> dict[str, float]:
@@ -204,4 +211,4 @@ def labelling(root: Path, rounds: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from bar import show
 
 from limbeck.store import Knowledge, Settings, Store, chunks
 from limbeck.types import Key, Signals
@@ -99,7 +101,7 @@ def measure(folder: Path, rows: int, width: int, dtype: str, order: str) -> dict
     }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, help="where to put up to 1.7 GB for a while")
     arguments = parser.parse_args()
@@ -113,7 +115,9 @@ def main() -> None:
     for one in found:
         print("  ".join(f"{v:>14.3g}" if isinstance(v, float) else f"{v!s:>14}" for v in one.values()))
     print(json.dumps({"benchmark": "store", "batch": BATCH, "shards": SHARDS, "cases": found}))
+    names = [f"gathers {one['rows']} x {one['width']} {one['dtype']} {one['ids']}" for one in found]
+    return show([(name, float(str(one["ratio"])), ">=", 0.5) for name, one in zip(names, found, strict=True)])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

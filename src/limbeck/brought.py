@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limbeck.encoder import as_text
-from limbeck.errors import UserError
+from limbeck.errors import UserError, few
 from limbeck.types import Array, Axis, Batch, Kind, Lists, Signals
 
 if TYPE_CHECKING:
@@ -147,16 +147,6 @@ class Reading:
 def _adds_to_one(numbers: Array, tolerance: float) -> bool:
     within = (numbers >= -1e-9).all() and (numbers <= 1 + 1e-6).all()
     return bool(within and (np.abs(numbers.sum(1) - 1) <= tolerance).all())
-
-
-def few(values: Sequence[object]) -> str:
-    """The first five, quoted, and how many more.
-
-    >>> few(["a", "b"])
-    "'a', 'b'"
-    """
-    shown = ", ".join(repr(value) for value in values[:5])
-    return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")
 
 
 def matrix(batch: Batch, columns: Sequence[str], who: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -87,3 +88,13 @@ class RecipeError(UserError):
         self.mistakes = mistakes
         count = "1 problem" if len(mistakes) == 1 else f"{len(mistakes)} problems"
         super().__init__("\n".join([f"{source}: {count}", *(f"  {m}" for m in mistakes)]))
+
+
+def few(values: Sequence[object]) -> str:
+    """The first five, quoted, and how many more.
+
+    >>> few(["a", "b"])
+    "'a', 'b'"
+    """
+    shown = ", ".join(repr(value) for value in values[:5])
+    return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from limbeck.errors import UserError
+from limbeck.mix import mix
 from limbeck.types import Array, Kind, Signals
 
 Dtype = Literal["float16", "bfloat16", "float32"]
@@ -257,9 +258,8 @@ def shorten(
     ids = np.full((len(values), top + knowledge.sampled), -1, np.int32)
     kept = np.full(ids.shape, -np.inf, values.dtype)
     tail = np.zeros((len(values), len(knowledge.temperatures)), np.float32)
-    seeds = _mix(
-        _mix(_mix(np.array([knowledge.seed], np.int64).astype(np.uint64)) ^ id.astype(np.uint64))
-        ^ view.astype(np.uint64)
+    seeds = mix(
+        mix(mix(np.array([knowledge.seed], np.int64).astype(np.uint64)) ^ id.astype(np.uint64)) ^ view.astype(np.uint64)
     )
     step = max(1, _BLOCK // values.shape[1])
     for start in range(0, len(values), step):
@@ -320,22 +320,14 @@ def _drawn(values: Array, best: Array, seeds: Array, count: int) -> Array:
 def _distinct(seed: Array, count: int, size: int) -> Array:
     """Up to `count` distinct numbers below `size`, each subset and order equally likely."""
     if size <= 4 * count:
-        return np.argsort(_mix(seed ^ _mix(np.arange(size, dtype=np.uint64))), kind="stable")[:count]
+        return np.argsort(mix(seed ^ mix(np.arange(size, dtype=np.uint64))), kind="stable")[:count]
     draws = 2 * count
     while True:
-        stream = _mix(seed ^ _mix(np.arange(draws, dtype=np.uint64))) % np.uint64(size)
+        stream = mix(seed ^ mix(np.arange(draws, dtype=np.uint64))) % np.uint64(size)
         first = np.sort(np.unique(stream, return_index=True)[1])
         if len(first) >= count:
             return stream[first[:count]].astype(np.int64)
         draws *= 2
-
-
-def _mix(number: Array) -> Array:
-    """SplitMix64's step (Steele, Lea, Flood 2014): the same bits on every machine and NumPy."""
-    number = number + np.uint64(0x9E3779B97F4A7C15)
-    number = (number ^ (number >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    number = (number ^ (number >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return number ^ (number >> np.uint64(31))
 
 
 def facts(knowledge: Knowledge) -> dict[str, Any]:
