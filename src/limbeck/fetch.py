@@ -61,7 +61,8 @@ class Pack:
         read: from the unpacked folder to rows, or to the folder of the weights.
         table: where the unpacked files are no good as they are: makes, once, the table that takes their place;
             `roles` are those of its columns, and there is no `read`.
-        revision: raised whenever `table` makes other rows of the same archive.
+        rewrite: or else (unpacked, new folder) -> writes, once, the files that take their place.
+        revision: raised whenever `table` or `rewrite` makes something else of the same archive.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Pack:
     members: tuple[str, ...]
     read: Callable[[Path], Source | Path] | None = None
     table: Callable[[Path], pa.Table] | None = None
+    rewrite: Callable[[Path, Path], None] | None = None
     roles: Mapping[str, str] = field(default_factory=dict)
     revision: int = 1
 
@@ -139,14 +141,22 @@ def get_pack(name: str) -> Path:
         with tempfile.TemporaryDirectory(dir=cache_folder("packs"), prefix=".fetch-") as scratch:
             unpacked = Path(scratch) / "unpacked"
             unpack(_archive(pack, Path(scratch)), pack.members, unpacked)
-            if pack.table:
-                table = pack.table(unpacked).combine_chunks()
-                shutil.rmtree(unpacked)
-                unpacked.mkdir()
-                write_table(unpacked / TABLE, table.schema, table.to_batches(), said=pack.name)
-            _record(pack, unpacked)
-            _settle(pack, unpacked)
+            made = _made(pack, unpacked)
+            _record(pack, made)
+            _settle(pack, made)
     return pack.folder
+
+
+def _made(pack: Pack, unpacked: Path) -> Path:
+    """What the pack makes of its files, or these as they are."""
+    made = unpacked.with_name("made")
+    if pack.table:
+        made.mkdir()
+        table = pack.table(unpacked).combine_chunks()
+        write_table(made / TABLE, table.schema, table.to_batches(), said=pack.name)
+    elif pack.rewrite:
+        pack.rewrite(unpacked, made)
+    return made if made.exists() else unpacked
 
 
 def _settle(pack: Pack, unpacked: Path) -> None:

@@ -94,6 +94,15 @@ def test_every_weight_learns_and_dropout_is_as_set(folder: Path) -> None:
     assert all(p.grad is not None for p in model.module.parameters())
 
 
+@pytest.mark.parametrize(("frozen", "still"), [(0, ["embeddings.word"]), (1, ["embeddings.word", "encoder.layer.0."])])
+def test_what_is_frozen_keeps_its_weights_and_the_rest_learns(folder: Path, frozen: int, still: list[str]) -> None:
+    model = build(source=str(folder), length=12, frozen=frozen)
+    tensors = {k: torch.from_numpy(v) for k, v in model.encoder(batch(TEXTS)).items()}
+    model.module(**tensors)["logits"].square().sum().backward()
+    for name, parameter in model.module.named_parameters():
+        assert (parameter.grad is None) == any(name.startswith(f"body.{part}") for part in still), name
+
+
 def test_a_saved_model_needs_no_folder(model: Model, folder: Path, tmp_path: Path) -> None:
     said = model(batch(TEXTS))["logits"]
     model.save(tmp_path / "saved")
@@ -122,6 +131,8 @@ def test_mistakes_are_told(folder: Path) -> None:
         build(source=str(folder), length=17)
     with pytest.raises(UserError, match="has 2"):
         build(source=str(folder), length=12, layers=3)
+    with pytest.raises(UserError, match="frozen is 3; the network has 2"):
+        build(source=str(folder), length=12, frozen=3)
     with pytest.raises(UserError, match="'no such folder' is no folder here"):
         build(source="no such folder")
     with pytest.raises(UserError, match="layers is 0"):

@@ -80,7 +80,7 @@ class Pooled(nn.Module):
 
 @dataclass(frozen=True)
 class Transformer:
-    """A pretrained encoder with a new head; all of it learns.
+    """A pretrained encoder with a new head.
 
     Args:
         source: a Hugging Face folder, `pack:NAME`, or a hub name (`org/name`, with `@revision` if
@@ -89,6 +89,9 @@ class Transformer:
         tail: how many of these come from the end of a text that is too long.
         pooling: `mean` of the tokens' states, or the first one's (`cls`).
         layers: how many of its layers are kept, from the first; none keeps all.
+        frozen: how many of these stay as they came, from the first, and the table of words below them
+            with them: 0 keeps the table alone, which of a network of many languages is most of its
+            weights; none lets everything learn.
         dropout: share of states hidden in training, in the body and before the head.
         attention_dropout: the same for attention weights.
         precision: of its answers once trained; bf16 is about three times faster on a CPU that has it.
@@ -99,6 +102,7 @@ class Transformer:
     tail: int = 0
     pooling: Literal["mean", "cls"] = "mean"
     layers: int | None = None
+    frozen: int | None = None
     dropout: float = 0.1
     attention_dropout: float = 0.0
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -111,6 +115,8 @@ class Transformer:
                 raise UserError(f"{name} is {getattr(self, name)}; it must be at least 0 and below 1")
         if self.layers is not None and self.layers < 1:
             raise UserError(f"layers is {self.layers}; it must be at least 1, or left out for all")
+        if self.frozen is not None and self.frozen < 0:
+            raise UserError(f"frozen is {self.frozen}; it must be at least 0, or left out to let everything learn")
 
     def content(self) -> str:
         """Of the weights it starts from: the same name may stand for others tomorrow."""
@@ -142,6 +148,8 @@ class Transformer:
         body = _fresh(config) if folder is None else _loaded(folder, config)
         if hasattr(body, "pooler"):
             body.pooler = None  # type: ignore[assignment]  # never asked, so it would never learn
+        if self.frozen is not None:
+            _freeze(body, self.frozen, config.num_hidden_layers)
         half = self.precision == "bf16"
         return Pooled(body, config.hidden_size, outputs, pooling=self.pooling, dropout=self.dropout, half=half)
 
@@ -158,6 +166,17 @@ class Transformer:
                 if hasattr(config, name):
                     setattr(config, name, share)
         return config
+
+
+def _freeze(body: nn.Module, count: int, layers: int) -> None:
+    """Keep the table of words and the first layers as they are."""
+    stack = next((m for m in body.modules() if isinstance(m, nn.ModuleList) and len(m) == layers), None)
+    if stack is None or count > layers:
+        found = f"the network has {layers}" if stack is not None else "no stack of layers was found in the network"
+        raise UserError(f"frozen is {count}; {found}; lower it, or leave it out")
+    words: nn.Module = body.get_input_embeddings()  # type: ignore[operator]  # transformers' own
+    for part in (words, *stack[:count]):
+        part.requires_grad_(False)
 
 
 def _fresh(config: Any) -> nn.Module:
