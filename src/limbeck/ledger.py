@@ -16,17 +16,16 @@ from limbeck.types import Array
 
 SETTINGS = ("store.json", "store.backup.json")
 FORGOTTEN = ("forgotten.json", "forgotten.backup.json")
-COMPLETE, ORIGIN, SHARDS = "complete.json", "origin.json", "shards"
+COMPLETE, ORIGINS, SHARDS = "complete.json", "origins.json", "shards"
 
 
 def begin(folder: Path, settings: Settings, origin: Mapping[str, Any]) -> None:
-    """Write a store without rows; where one of the same settings is, only its origin is written again.
+    """Write a store without rows; where one of the same settings is, the origin joins those it has.
 
     Raises:
         UserError: a store of other settings is there, or the disk is full.
     """
     (folder / SHARDS).mkdir(parents=True, exist_ok=True)
-    text = json.dumps(dict(origin), sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
     if (folder / SETTINGS[0]).exists():
         if read_settings(folder) != settings:
             raise UserError(f"{folder} is a store of other settings; name another folder")
@@ -34,7 +33,31 @@ def begin(folder: Path, settings: Settings, origin: Mapping[str, Any]) -> None:
         # Killed here before, a run may have left one copy of the list, or both.
         write_forgotten(folder, read_forgotten(folder) if forgets(folder) else people([]))
         _write_twice(folder, SETTINGS, {"schema": SCHEMA, **settings.facts()})
-    atomic.replace(folder / ORIGIN, f"{text}\n".encode())
+    note_origin(folder, origin)
+
+
+def read_origins(folder: Path) -> list[dict[str, Any]]:
+    """What leads back to the teacher and to every set of rows it was asked about; none where nothing says so."""
+    try:
+        said: list[dict[str, Any]] = json.loads((folder / ORIGINS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return []
+    return said
+
+
+def note_origin(folder: Path, origin: Mapping[str, Any]) -> None:
+    """Add an origin behind those that are there; one of the same `rows` is brought up to date instead."""
+    with atomic.locked(folder / SHARDS, alone=True):
+        known = read_origins(folder)
+        same = next((one for one in known if one.get("rows") == origin.get("rows")), None)
+        if same is not None and {**same, **origin} == same:
+            return
+        if same is None:
+            known.append(dict(origin))
+        else:
+            same.update(origin)
+        text = json.dumps(known, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+        atomic.replace(folder / ORIGINS, f"{text}\n".encode())
 
 
 def is_store(folder: Path) -> bool:
@@ -89,6 +112,20 @@ def people(lists: Iterable[list[str]]) -> Array:
 def write_forgotten(folder: Path, forgotten: Array) -> None:
     """Both copies, one after the other."""
     _write_twice(folder, FORGOTTEN, [f"{int(person):016x}" for person in forgotten])
+
+
+def read_held(folder: Path, names: tuple[str, str]) -> dict[str, list[str]]:
+    """Person -> what held rows of theirs, from whichever copies are whole."""
+    answer: dict[str, list[str]] = {}
+    for copy in read_copies(folder, names).values():
+        for person, marks in copy.items():
+            answer[person] = sorted({*answer.get(person, []), *marks})
+    return answer
+
+
+def write_held(folder: Path, names: tuple[str, str], held: Mapping[str, list[str]]) -> None:
+    """Both copies."""
+    _write_twice(folder, names, dict(held))
 
 
 def read_complete(folder: Path) -> list[str] | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -58,7 +57,8 @@ class Store:
         Args:
             folder: by custom named `settings.fingerprint`.
             settings: what its answers follow from.
-            origin: JSON that leads back to the teacher and the rows, for repairs.
+            origin: JSON that leads back to the teacher and the rows, for repairs; its `rows` tells one
+                set of rows from another.
 
         Raises:
             UserError: a store of other settings is there, or the disk is full.
@@ -105,10 +105,9 @@ class Store:
         return self.settings.knowledge
 
     @property
-    def origin(self) -> dict[str, Any]:
-        """What leads back to the teacher and the rows."""
-        said: dict[str, Any] = json.loads((self.folder / ledger.ORIGIN).read_text(encoding="utf-8"))
-        return said
+    def origins(self) -> list[dict[str, Any]]:
+        """What leads back to the teacher and to every set of rows it was asked about, first come first."""
+        return ledger.read_origins(self.folder)
 
     @property
     def forgotten(self) -> Array:
@@ -175,9 +174,17 @@ class Store:
         self._set({**self.records, record.shard: record})
         return record
 
-    def finish(self) -> None:
-        """Say that every row asked for is stored, so that a shard lost later is noticed."""
-        ledger.write_complete(self.folder, (path.stem for path in self._shards.glob("*.json")))
+    def finish(self, *, every: bool = False) -> None:
+        """Say that every row asked for is stored, so that a shard lost later is noticed.
+
+        Args:
+            every: the rows of all origins are; otherwise shards that were there once are still waited
+                for, as they may hold rows that another origin asked for.
+        """
+        with atomic.locked(self._shards, alone=True):
+            there = {path.stem for path in self._shards.glob("*.json")}
+            waited = () if every else ledger.read_complete(self.folder) or ()
+            ledger.write_complete(self.folder, there.union(waited))
 
     def __call__(self, batch: Batch) -> Signals:
         """The stored signals of these rows.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -48,7 +48,7 @@ class Damage:
 
 
 def verify(folder: Path) -> list[Damage]:
-    """Everything flipped, cut short, missing or swapped in a store; `origin.json` alone has no checksum.
+    """Everything flipped, cut short, missing or swapped in a store; `origins.json` alone has no checksum.
 
     Raises:
         UserError: there is no store.
@@ -116,6 +116,16 @@ class Forgotten:
     shards: int
 
 
+def holds(folder: Path, user: Any) -> bool:
+    """Whether a store that says whose its rows are holds any of a person's; damaged shards are passed over."""
+    person, shards = persons([user]), folder / ledger.SHARDS
+    for path in sorted(shards.glob("*.json")):
+        with suppress(StoreDamaged):
+            if np.isin(read(shards, read_record(path))[f"{KEY}.person"].data, person).any():
+                return True
+    return False
+
+
 def forget(folder: Path, user: Any) -> Forgotten:
     """Take a person's rows out of a store for good. Killed half-way, it is finished by asking again.
 
@@ -166,32 +176,24 @@ def _without(shards: Path, settings: Settings, old: Record, person: Array) -> in
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What cleaning removed: files left by killed runs, whole stores, and how many bytes both held."""
+    """What cleaning removed: files left by killed runs, and how many bytes they held."""
 
     files: int
-    stores: tuple[str, ...]
     bytes: int
 
 
-def clean(root: Path, *, keep: Collection[str] | None = None) -> Cleaned:
-    """Remove what killed runs left in the stores under a folder.
+def clean(root: Path) -> Cleaned:
+    """Remove what killed runs left in the stores under a folder, which lie there one a folder.
 
-    Args:
-        root: where the stores lie, one a folder.
-        keep: names of the stores still used; given, all others are removed whole.
+    Whole stores stay: a run whose folder lies anywhere may still find its knowledge here.
     """
-    files, weight, removed = 0, 0, []
+    files, weight = 0, 0
     for folder in _stores(root):
-        if keep is not None and folder.name not in keep:
-            weight += _weight(folder)
-            shutil.rmtree(folder)
-            removed.append(folder.name)
-            continue
         (folder / ledger.SHARDS).mkdir(exist_ok=True)
         with atomic.locked(folder / ledger.SHARDS, alone=True):
             count, size = _sweep(folder / ledger.SHARDS)
         files, weight = files + count, weight + size
-    return Cleaned(files, tuple(removed), weight)
+    return Cleaned(files, weight)
 
 
 @dataclass(frozen=True)

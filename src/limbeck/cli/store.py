@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsons
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +12,7 @@ from limbeck.cli.say import Json, Quiet, say_json, say_table, size, teller
 
 app = typer.Typer(help="Stores: what teachers have answered, kept on disk.")
 Which = Annotated[Path | None, typer.Argument(help="A store's folder.", show_default="all stores of the cache")]
-Runs = Annotated[Path, typer.Option(help="Where runs lie, whose artifacts are looked at.")]
+Runs = Annotated[Path, typer.Option(help="Where runs lie that this cache does not know of.")]
 
 
 def root() -> Path:
@@ -51,11 +50,13 @@ def list_all(json: Json = False) -> None:
 
 def origin_of(folder: Path) -> dict[str, Any]:
     """Task and teacher of a store, as far as it says where it comes from."""
+    from limbeck.ledger import read_origins
+
     try:
-        recipe = jsons.loads((folder / "origin.json").read_text(encoding="utf-8"))["recipe"]
+        recipe = read_origins(folder)[-1]["recipe"]
         teacher = recipe["teacher"]
         return {"task": recipe["task"], "teacher": teacher["name"] or teacher["model"] or teacher["from"]}
-    except (OSError, ValueError, KeyError):
+    except (IndexError, KeyError):
         return {}
 
 
@@ -65,7 +66,12 @@ def verify(store: Which = None, json: Json = False) -> None:
     from limbeck.errors import StoreDamaged
     from limbeck.upkeep import verify as look
 
-    found = {folder: look(folder) for folder in _folders(store)}
+    folders = _folders(store)
+    with teller(quiet=json).bar("verifying", len(folders), "stores") as advance:
+        found = {}
+        for folder in folders:
+            found[folder] = look(folder)
+            advance(1)
     damages = [damage for each in found.values() for damage in each]
     if json:
         told = [{"path": str(d.path), "reason": d.reason, "repair": d.repair, "shard": d.shard} for d in damages]
@@ -114,45 +120,34 @@ def forget(
     runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
-    """Take a person's rows out of every store for good, and name the artifacts that had learnt from them."""
-    import numpy as np
+    """Take a person's rows out of every store for good, and name what else learnt from them or shows them."""
+    from limbeck.forgetting import forget as take_out
 
-    from limbeck import ledger
-    from limbeck.chunk import persons
-    from limbeck.shard import Settings
-    from limbeck.upkeep import forget as take_out
-    from limbeck.upkeep import list_stores
-
-    changed, kept, hit = [], [], set()
-    # First the list that every later run reads: what happens next may be interrupted.
-    known = ledger.read_forgotten(root()) if ledger.forgets(root()) else persons([])
-    ledger.write_forgotten(root(), np.union1d(known, persons([user])))
-    for info in list_stores(root()):
-        if not isinstance(info.settings, Settings) or not info.settings.people:
-            kept.append(str(info.folder))
-            continue
-        found = take_out(info.folder, user)
-        if found.rows:
-            changed.append({"store": str(info.folder), "rows": found.rows, "shards": found.shards})
-            hit.add(info.id)
-    learnt = sorted(str(folder) for folder in learnt_from(hit, runs))
+    done = take_out(user, runs, teller(quiet=json))
     if json:
-        say_json({"user": user, "stores": changed, "without_people": kept, "artifacts": learnt})
+        changed = [{"store": str(f), "rows": d.rows, "shards": d.shards} for f, d in done.stores.items()]
+        names = ("without_people", "artifacts", "shown", "steps", "rows", "again")
+        told = {name: [str(place) for place in getattr(done, name)] for name in names}
+        say_json({"user": user, "stores": changed, **told})
         return
-    print(f"{sum(int(str(c['rows'])) for c in changed)} rows of user {user} taken out of {len(changed)} stores")
-    if kept:
-        print(f"{len(kept)} stores do not say whose their rows are: {', '.join(kept)}")
-    for folder in learnt:
-        print(f"had learnt from them: {folder} (run its recipe again, and it will not have)")
-    print("Later runs leave this person out. Yours to delete: rows in your own files, the cache's folders 'rows',")
-    print("'teachers' and 'baselines', and the folders of earlier runs, whose reports show raw rows.")
+    print(f"{sum(d.rows for d in done.stores.values())} rows of user {user} taken out of {len(done.stores)} stores")
+    if done.without_people:
+        print(f"{len(done.without_people)} stores do not say whose their rows are: {_listed(done.without_people)}")
+    for what, places in (
+        ("artifacts whose students had learnt from them", done.artifacts),
+        ("pages that show rows of theirs", done.shown),
+        ("models and judgements that had learnt from them, which no later run finds: delete these", done.steps),
+        ("copies of your files that name them; take the rows out of your files, and delete these", done.rows),
+    ):
+        if places:
+            print("\n".join([f"{what}:", *(f"  {place}" for place in places)]))
+    for folder in done.again:
+        print(f"to make artifacts and pages anew without them: limbeck export {folder}")
+    print("Later runs leave this person out. Rows in your own files are yours to delete.")
 
 
-def learnt_from(stores: Iterable[str], runs: Path) -> list[Path]:
-    """The artifacts of runs under a folder whose student learnt from one of these stores."""
-    wanted = set(stores)
-    files = sorted(runs.rglob("artifact/*/fingerprints.json")) if runs.is_dir() else []
-    return [file.parent for file in files if jsons.loads(file.read_text(encoding="utf-8")).get("store") in wanted]
+def _listed(places: Iterable[Path]) -> str:
+    return ", ".join(str(place) for place in places)
 
 
 @app.command()
