@@ -1,3 +1,4 @@
+import json
 import math
 import os
 from pathlib import Path
@@ -37,12 +38,12 @@ def assert_same(found: Any, wanted: Any) -> None:
 
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, STATE)
+    checkpoint.save(tmp_path, STATE)
     assert_same(checkpoint.newest(tmp_path), STATE)
 
 
 def test_a_state_without_tensors_comes_back(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 1, {"loss": math.nan, "tuple": (1, 2)})
+    checkpoint.save(tmp_path, {"loss": math.nan, "tuple": (1, 2)})
     found = checkpoint.newest(tmp_path)
     assert found is not None
     assert math.isnan(found["loss"])
@@ -52,7 +53,7 @@ def test_a_state_without_tensors_comes_back(tmp_path: Path) -> None:
 def test_a_saved_state_does_not_move_with_its_tensors(tmp_path: Path) -> None:
     weight = torch.zeros(3)
     shared = {"whole": weight, "part": weight[1:]}
-    checkpoint.save(tmp_path, 1, shared)
+    checkpoint.save(tmp_path, shared)
     weight += 1
     found = checkpoint.newest(tmp_path)
     assert found is not None
@@ -61,16 +62,27 @@ def test_a_saved_state_does_not_move_with_its_tensors(tmp_path: Path) -> None:
 
 
 def test_the_newest_two_are_kept(tmp_path: Path) -> None:
-    for number in (1, 5, 30, 200):
-        checkpoint.save(tmp_path, number, {"number": number})
+    for number in (7, 5, 9, 2):
+        checkpoint.save(tmp_path, {"number": number})
         assert checkpoint.newest(tmp_path) == {"number": number}
-    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [30, 200]
+    assert sorted(int(path.name) for path in tmp_path.iterdir()) == [3, 4]
 
 
-def test_a_number_saved_again_is_replaced(tmp_path: Path) -> None:
-    checkpoint.save(tmp_path, 7, {"said": "before"})
-    checkpoint.save(tmp_path, 7, {"said": "after"})
-    assert checkpoint.newest(tmp_path) == {"said": "after"}
+def test_a_tensor_that_stands_twice_is_written_once(tmp_path: Path) -> None:
+    weight = torch.arange(1000.0)
+    checkpoint.save(tmp_path, {"now": weight, "best": {"a": weight}})
+    found = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert torch.equal(found["now"], weight)
+    assert torch.equal(found["best"]["a"], weight)
+    assert next(tmp_path.glob("*/state.safetensors")).stat().st_size < 1.5 * weight.nbytes
+
+
+def test_a_state_of_another_layout_is_passed_over(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, STATE)
+    file = next(tmp_path.glob("*/manifest.json"))
+    file.write_text(json.dumps({name: said for name, said in json.loads(file.read_text()).items() if name != "schema"}))
+    assert checkpoint.newest(tmp_path) is None
 
 
 def test_where_nothing_was_saved_there_is_none(tmp_path: Path) -> None:
@@ -81,8 +93,8 @@ def test_where_nothing_was_saved_there_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["state.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["first byte", "middle byte", "last byte", "cut", "gone", "emptied"])
 def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path: Path, name: str, damage: str) -> None:
-    checkpoint.save(tmp_path, 1, STATE)
-    checkpoint.save(tmp_path, 2, {**STATE, "place": [9]})
+    checkpoint.save(tmp_path, STATE)
+    checkpoint.save(tmp_path, {**STATE, "place": [9]})
     file = tmp_path / f"{2:012d}" / name
     data = bytearray(file.read_bytes())
     place = {"first byte": 0, "middle byte": len(data) // 2, "last byte": -1}.get(damage)
@@ -94,13 +106,13 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path: Path, name:
     else:
         file.write_bytes(data[:-3] if damage == "cut" else b"")
     assert_same(checkpoint.newest(tmp_path), STATE)
-    checkpoint.save(tmp_path, 2, {"mended": True})
+    checkpoint.save(tmp_path, {"mended": True})
     assert checkpoint.newest(tmp_path) == {"mended": True}
 
 
 def test_when_all_are_damaged_there_is_none(tmp_path: Path) -> None:
     for number in (1, 2):
-        checkpoint.save(tmp_path, number, STATE)
+        checkpoint.save(tmp_path, STATE)
         (tmp_path / f"{number:012d}" / "state.json").write_text("{}")
     assert checkpoint.newest(tmp_path) is None
 
@@ -108,7 +120,7 @@ def test_when_all_are_damaged_there_is_none(tmp_path: Path) -> None:
 def test_a_save_that_is_killed_leaves_the_last_one_and_no_trace_after_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint.save(tmp_path, 1, STATE)
+    checkpoint.save(tmp_path, STATE)
 
     def pull_the_plug(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -116,11 +128,11 @@ def test_a_save_that_is_killed_leaves_the_last_one_and_no_trace_after_the_next(
     with monkeypatch.context() as broken:
         broken.setattr("limbeck.atomic.rename", pull_the_plug)
         with pytest.raises(KeyboardInterrupt):
-            checkpoint.save(tmp_path, 2, {"place": 2})
+            checkpoint.save(tmp_path, {"place": 2})
     assert_same(checkpoint.newest(tmp_path), STATE)
     # What another, killed process left is cleared away too.
     os.rename(next(tmp_path.glob(".tmp.*")), tmp_path / ".tmp.1")
-    checkpoint.save(tmp_path, 3, {"place": 3})
+    checkpoint.save(tmp_path, {"place": 3})
     assert checkpoint.newest(tmp_path) == {"place": 3}
     assert not list(tmp_path.glob(".tmp.*"))
 

@@ -16,32 +16,35 @@ from torch import Tensor
 
 from limbeck import atomic
 
+SCHEMA = 2
 KEPT = 2
 
 
-def save(folder: Path, number: int, state: dict[str, Any]) -> None:
+def save(folder: Path, state: dict[str, Any]) -> None:
     """Commit a state and drop all but the newest two.
 
     Args:
         folder: where checkpoints of one training live.
-        number: rises with time.
-        state: nested dicts and lists of tensors and JSON values; keys are text or numbers.
+        state: nested dicts and lists of tensors and JSON values; keys are text or numbers. A tensor
+            that stands in several places is written once.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors: dict[str, Tensor] = {}
-    skeleton = json.dumps(_take_out(state, "", tensors), allow_nan=True).encode()
+    skeleton = json.dumps(_take_out(state, "", tensors, {}), allow_nan=True).encode()
     data = save_tensors(tensors)
-    manifest = {"tensors": hashlib.sha256(data).hexdigest(), "state": hashlib.sha256(skeleton).hexdigest()}
     for left in folder.glob(".tmp.*"):  # of a process that was killed: only one at a time trains here
         shutil.rmtree(left, ignore_errors=True)
     place = folder / f".tmp.{os.getpid()}"
     place.mkdir()
-    files = {"state.safetensors": data, "state.json": skeleton, "manifest.json": json.dumps(manifest).encode()}
+    files = {
+        "state.safetensors": data,
+        "state.json": skeleton,
+        "manifest.json": json.dumps(_manifest(data, skeleton)).encode(),
+    }
     for name, content in files.items():
         atomic.replace(place / name, content)
-    final = folder / f"{number:012d}"
-    shutil.rmtree(final, ignore_errors=True)
-    atomic.rename(place, final)
+    # Counted by saves: a training that went back to an earlier step has gone on all the same.
+    atomic.rename(place, folder / f"{max(_numbers(folder), default=0) + 1:012d}")
     for old in _numbers(folder)[:-KEPT]:
         shutil.rmtree(folder / f"{old:012d}", ignore_errors=True)
 
@@ -66,22 +69,28 @@ def _read(place: Path) -> dict[str, Any] | None:
         skeleton = (place / "state.json").read_bytes()
     except (OSError, ValueError):
         return None
-    wanted = {"tensors": hashlib.sha256(data).hexdigest(), "state": hashlib.sha256(skeleton).hexdigest()}
-    if manifest != wanted:
+    if manifest != _manifest(data, skeleton):
         return None
     state: dict[str, Any] = _put_back(json.loads(skeleton), load_tensors(data))
     return state
 
 
-def _take_out(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
+def _manifest(data: bytes, skeleton: bytes) -> dict[str, Any]:
+    tensors, state = (hashlib.sha256(part).hexdigest() for part in (data, skeleton))
+    return {"schema": SCHEMA, "tensors": tensors, "state": state}
+
+
+def _take_out(value: Any, path: str, tensors: dict[str, Tensor], taken: dict[int, str]) -> Any:
     if isinstance(value, Tensor):
-        tensors[path] = value.detach().cpu().contiguous().clone()
-        return {"$tensor": path}
+        if id(value) not in taken:
+            taken[id(value)] = path
+            tensors[path] = value.detach().cpu().contiguous().clone()
+        return {"$tensor": taken[id(value)]}
     if isinstance(value, dict):
-        pairs = [[key, _take_out(inner, f"{path}/{key}", tensors)] for key, inner in value.items()]
+        pairs = [[key, _take_out(inner, f"{path}/{key}", tensors, taken)] for key, inner in value.items()]
         return {"$pairs": pairs}
     if isinstance(value, list | tuple):
-        return [_take_out(inner, f"{path}/{i}", tensors) for i, inner in enumerate(value)]
+        return [_take_out(inner, f"{path}/{i}", tensors, taken) for i, inner in enumerate(value)]
     return value
 
 

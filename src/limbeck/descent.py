@@ -1,19 +1,23 @@
-"""How weights move: parameters and their rates, the optimiser, the schedule, averaged weights."""
+"""How weights move: parameters and their rates, the optimiser, the schedule, the brake, averaged weights."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from limbeck.errors import UserError
+from limbeck.errors import Diverged, UserError
 from limbeck.objective import Objective
 from limbeck.recipe import Training
+
+SKIPS, RETURNS = 3, 3
+"""Steps in a row that may fail before going back to the last good state, and times that is done."""
 
 
 def groups(student: nn.Module, objective: Objective) -> list[dict[str, Any]]:
@@ -53,6 +57,40 @@ def schedule(training: Training, share: float) -> float:
     if training.schedule == "linear":
         return 1.0 - rest
     return 0.5 * (1.0 + math.cos(math.pi * rest)) if training.schedule == "cosine" else 1.0
+
+
+@dataclass
+class Brake:
+    """What is done about losses that are not finite: skip, then go back and slow down, then give up.
+
+    Args:
+        factor: on the learning rate; halved by every return to the last good state.
+        bad: steps in a row that failed.
+        returns: to the last good state, so far.
+    """
+
+    factor: float = 1.0
+    bad: int = 0
+    returns: int = 0
+
+    def holds(self, *, finite: bool) -> bool:
+        """Count a step; false where it is time to go back."""
+        self.bad = 0 if finite else self.bad + 1
+        return self.bad < SKIPS
+
+    def back(self, name: str, training: Training) -> None:
+        """Count a return.
+
+        Raises:
+            Diverged: there were too many.
+        """
+        self.returns += 1
+        if self.returns > RETURNS:
+            raise Diverged(
+                f"{name}: the loss is not finite after {RETURNS} returns to the last good state, each at half the "
+                f"rate; lower training.learning_rate (now {training.learning_rate})"
+            )
+        self.factor, self.bad = self.factor / 2, 0
 
 
 def average(student: nn.Module, training: Training) -> AveragedModel | None:

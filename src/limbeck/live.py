@@ -104,6 +104,23 @@ def recall(store: Knowledge, device: torch.device) -> Callable[[Mapping[str, Ten
     return gather
 
 
+def knower(
+    teacher: nn.Module | Knowledge | None, batch: Mapping[str, Tensor], device: torch.device
+) -> Callable[[Mapping[str, Tensor]], Said] | None:
+    """A function from a batch to what a teacher says of it: a live one, frozen here, or a stored one."""
+    if teacher is None:
+        return None
+    if not isinstance(teacher, nn.Module):
+        return recall(teacher, device)
+    says = speaker(freeze(teacher.to(device)), batch, "teacher")
+
+    def answer(rows: Mapping[str, Tensor]) -> Said:
+        with torch.no_grad():
+            return says(rows)
+
+    return answer
+
+
 def dry_batch(
     student: nn.Module,
     objective: Objective,

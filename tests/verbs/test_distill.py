@@ -572,6 +572,52 @@ def test_each_return_restores_the_optimisers_memory() -> None:
     torch.testing.assert_close(student.last.weight, by_hand.last.weight, rtol=1e-5, atol=1e-6)
 
 
+class Steep(Fuse):
+    """A square whose steps overshoot until the rate is small; once far out it says NaN."""
+
+    def __init__(self, at: float = math.inf, limit: float = 1e3) -> None:
+        super().__init__(at)
+        self.limit = limit
+
+    def forward(self, student: Any, teacher: Any, batch: Any) -> Tensor:
+        super().forward(student, teacher, batch)
+        loss = (student["logits"] ** 2).mean()
+        return loss * math.nan if loss > self.limit else loss
+
+
+def steep(folder: Path | None, at: float = math.inf, **wanted: Any) -> Any:
+    student = built(Plain)
+    training = Training(epochs=6, batch_size=8, optimizer="SGD", learning_rate=10.0, checkpoint_seconds=1e-9, **CPU)
+    watch = Watch(folder=folder, validate=lambda kept: -float(kept.last.weight.detach().norm()))
+    objective = Objective([("steep", Steep(at, **wanted), 1.0)])
+    return student, distill(student, loader(), objective=objective, training=training, watch=watch), objective
+
+
+def test_a_training_resumed_on_its_way_back_is_as_if_uninterrupted(tmp_path: Path) -> None:
+    whole, taught, objective = steep(None)
+    calls = objective.terms[0].calls
+    assert calls > taught.steps + 6, "it went back at least twice"
+    for at in range(2, calls + 1, 5):
+        with pytest.raises(Interrupted):
+            steep(tmp_path / str(at), at)
+        torch.manual_seed(12345)
+        again, again_taught, _ = steep(tmp_path / str(at))
+        assert_equal(whole, again)
+        assert (again_taught.terms, again_taught.validation) == (taught.terms, taught.validation)
+
+
+def test_a_training_that_diverges_ends_however_often_it_is_killed(tmp_path: Path) -> None:
+    for _ in range(40):
+        try:
+            steep(tmp_path, at=4, limit=-1.0)
+        except Interrupted:
+            continue
+        except Diverged:
+            break
+    else:
+        pytest.fail("it never ended")
+
+
 @pytest.mark.parametrize("batch_size", [8, ROWS])
 def test_losses_that_stay_non_finite_end_it(batch_size: int) -> None:
     term = Poisoned(lambda call: call > 1)

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from limbeck.losses.listwise_kl import ListwiseKl
 from limbeck.losses.next_item import NextItem
 from limbeck.models.ease import Ease
 from limbeck.objective import Objective
-from limbeck.types import Array, Signals
+from limbeck.types import Array, Key, Signals
 from limbeck.verbs import fit as room
 from limbeck.verbs.fit import fit
 
@@ -26,6 +27,7 @@ TARGETS = np.where(
     -1,
 )
 ID = np.arange(ROWS) * 7 + 3
+KEY = Key("here", ID, np.zeros(ROWS, np.int64))
 
 
 class Family:
@@ -58,7 +60,7 @@ def asked(objective: Objective, teacher: Any = None, **targets: Any) -> Family:
         module,
         inputs,
         {"targets": TARGETS, **targets},
-        id=ID,
+        key=KEY,
         outputs=ITEMS,
         objective=objective,
         teacher=teacher,
@@ -99,6 +101,19 @@ def test_soft_targets_are_the_weighted_mean_of_the_terms(chunk: int, monkeypatch
     np.testing.assert_allclose(family.target, (multi_hot() + 3 * soft(0.5)) / 4, rtol=1e-5, atol=1e-7)
 
 
+def test_views_of_a_row_are_taught_by_what_the_teacher_said_of_that_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Augmented(Memory):
+        def gather(self, id: Array, view: Array | None = None) -> Signals:
+            assert view is not None
+            return Signals({"scores": self.scores[(id - 3) // 7] * (1 - view)[:, None]}, {"scores": "scores"})
+
+    monkeypatch.setattr(room, "CHUNK", 5)
+    monkeypatch.setattr(sys.modules[__name__], "KEY", Key("here", ID, np.arange(ROWS) % 2))
+    family = asked(Objective([("soft", ListwiseKl(temperature=0.5, mask_seen=False), 1.0)]), Augmented())
+    np.testing.assert_allclose(family.target[0::2], soft(0.5)[0::2], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(family.target[1::2], 1 / ITEMS, rtol=1e-5)
+
+
 def test_pieces_of_few_and_of_many_numbers_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
     class Sharp(Memory):
         def gather(self, id: Array, view: Array | None = None) -> Signals:
@@ -134,7 +149,7 @@ def test_a_fitted_student_learns_what_its_teacher_says(tmp_path: Path) -> None:
     module = family.module(None, ITEMS)  # type: ignore[arg-type]
     objective = Objective([("hard", CatalogueCrossEntropy(), 1.0)])
     inputs = {"history": np.where(TARGETS >= 0, TARGETS + 2, 0)}
-    fit(family, module, inputs, {"targets": TARGETS}, id=ID, outputs=ITEMS, objective=objective)
+    fit(family, module, inputs, {"targets": TARGETS}, key=KEY, outputs=ITEMS, objective=objective)
     direct = family.module(None, ITEMS)  # type: ignore[arg-type]
     family.fit(direct, inputs, multi_hot(), None)
     assert torch.equal(module.state_dict()["weight"], direct.state_dict()["weight"])

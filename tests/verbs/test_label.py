@@ -11,7 +11,7 @@ import pytest
 from limbeck import upkeep
 from limbeck.errors import UnknownKey, UserError
 from limbeck.knowledge import Knowledge
-from limbeck.shard import read_keys
+from limbeck.shard import Record, read_keys
 from limbeck.store import Store
 from limbeck.types import Batch, Kind, Rows, Signals
 from limbeck.verbs import label as room
@@ -82,8 +82,8 @@ def test_rows_that_are_there_are_not_asked_again(tmp_path: Path) -> None:
     assert len(store) == 60
     assert set(teacher.asked) == {2, *rows().id[40:60].tolist()}
     again = Teacher()
-    label(again, rows(60), tmp_path)
-    assert again.asked == {2: 1}
+    assert len(label(again, rows(60), tmp_path)) == 60
+    assert again.asked == Counter(), "not even about the first row: an answer may cost money"
 
 
 def test_a_labelling_that_is_cut_short_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,4 +192,45 @@ def test_what_cannot_be_kept_is_refused(tmp_path: Path) -> None:
 
 def test_the_origin_leads_back_to_the_teacher(tmp_path: Path) -> None:
     origin: dict[str, Any] = {"recipe": "a.yaml", "seed": 3}
-    assert label(Teacher(), rows(), tmp_path, Labelling(EXACT, origin=origin)).origin == origin
+    (kept,) = label(Teacher(), rows(), tmp_path, Labelling(EXACT, origin=origin)).origins
+    assert {name: kept[name] for name in origin} == origin
+
+
+def test_every_set_of_rows_keeps_its_origin_and_what_it_took(tmp_path: Path) -> None:
+    def asked(some: Rows, recipe: str) -> Store:
+        return label(Teacher(), some, tmp_path, Labelling(EXACT, origin={"recipe": recipe}))
+
+    first, second = rows().slice(0, 60), rows().slice(40, ROWS)
+    asked(first, "a")
+    asked(second, "b")
+    store = asked(first, "c")
+    assert [(one["recipe"], one["rows"]) for one in store.origins] == [
+        ("c", first.fingerprint),
+        ("b", second.fingerprint),
+    ]
+    before = room.seconds_of(store, first)
+    assert 0 < before < 60
+    assert room.seconds_of(asked(first, "c"), first) == before
+    assert room.seconds_of(store, rows()) == 0.0
+
+
+def test_a_store_waits_for_shards_of_other_rows_before_it_is_called_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "SHARD_ROWS", 20)
+    first, second, how = rows().slice(0, 60), rows().slice(60, ROWS), Labelling(EXACT, batch=10)
+    label(Teacher(), first, tmp_path, how)
+    store = label(Teacher(), second, tmp_path, how)
+    before = {path: path.read_bytes() for path in (store.folder / "shards").iterdir()}
+    for record in list(store.records.values())[:4]:
+        (store.folder / "shards" / record.file).unlink()
+        (store.folder / "shards" / f"{record.shard}.json").unlink()
+    lost = [r for r in list(store.records.values())[:4] if read_keys_of(store, r) & set(second.id.tolist())]
+    assert 0 < len(lost) < 4, "some of each"
+    assert not label(Teacher(), second, tmp_path, how).complete
+    assert label(Teacher(), first, tmp_path, how).complete
+    assert {path: path.read_bytes() for path in (store.folder / "shards").iterdir()} == before
+
+
+def read_keys_of(store: Store, record: Record) -> set[int]:
+    return set(range(record.ids[0], record.ids[1] + 1, 5))

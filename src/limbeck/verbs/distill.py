@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,15 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from limbeck import checkpoint
-from limbeck.descent import average, flushed, groups, optimizer, schedule
-from limbeck.errors import Diverged, UserError
-from limbeck.live import Knowledge, Said, as_batch, dry_batch, freeze, recall, speaker
+from limbeck.descent import Brake, average, flushed, groups, optimizer, schedule
+from limbeck.errors import UserError
+from limbeck.live import Knowledge, as_batch, dry_batch, knower, speaker
 from limbeck.loader import TableLoader, batches_of, parts_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
 
 LOOK_EVERY = 50
-SKIPS, BRAKES = 3, 3
-"""Non-finite losses in a row before going back to the last good state, and times that is done."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +118,7 @@ class _Teaching:
         first = self._place(as_batch(next(iter(batches_of(loader, 0)))))
         student.to(device).train()
         objective.to(device).train()
-        self.knows = _knower(teacher, first, device)
+        self.knows = knower(teacher, first, device)
         if objective.needs_teacher and self.knows is None:
             raise UserError("the objective has terms that need a teacher, and none is given")
         if not objective.needs_teacher:
@@ -132,47 +130,40 @@ class _Teaching:
         self.optimizer = self.accelerator.prepare(optimizer(groups(student, objective), training))
         self.says = speaker(self.model, first, "student")
         self.average = average(student, training)
-        self.epoch, self.step, self.done, self.brake, self.bad = 0, 0, 0, 1.0, 0
+        self.epoch, self.step, self.done, self.brake = 0, 0, 0, Brake()
         self.opened = checkpoint.random_state()
         self.sums: dict[str, list[float]] = {}
         self.curves: dict[str, list[float]] = {}
         self.validation: dict[int, float] = {}
         self.best_epoch, self.best_state = 0, _copied(student)
         self.spent, self.since, self.saved = 0.0, 0.0, 0.0
+        self.good: Mapping[str, Any] = {}
 
     def run(self) -> Taught:
         self._resume()
         self.since, self.saved = time.monotonic() - self.spent, time.monotonic()
-        rollbacks = 0
-        good = self._state()
         with self.watch.teller.bar(self.watch.name, self.total, "steps") as advance:
             advance(self.done)
             while self.done < self.total and not self._patience_is_over():
-                if self._one_epoch(advance):
-                    rollbacks += 1
-                    if rollbacks > BRAKES:
-                        raise Diverged(
-                            f"{self.watch.name}: the loss is not finite after {BRAKES} returns to the last good state, "
-                            f"each at half the rate; lower training.learning_rate (now {self.training.learning_rate})"
-                        )
-                    slower = self.brake / 2
-                    self._load(good)
-                    self.brake, self.bad = slower, 0
+                if not self._one_epoch(advance):
+                    self.brake.back(self.watch.name, self.training)
+                    self._load(self.good)
                     continue
+                advance(0, "judging")
                 self._look()
-                good = good if self.bad else self._state()
+                if not self.brake.bad:
+                    self.good = self._state()
                 self._save_when_due()
         return self._finish(time.monotonic() - self.since)
 
     def _one_epoch(self, advance: Callable[[int, str], None]) -> bool:
-        """Steps to the epoch's end; true if losses stayed non-finite and must be undone."""
+        """Steps to the epoch's end; false where losses stayed non-finite and must be undone."""
         for batch in self._rest():
             finite = self._one_step(self._place(as_batch(batch)))
             self.step += 1
             self.done += 1
-            self.bad = 0 if finite else self.bad + 1
-            if self.bad >= SKIPS:
-                return True
+            if not self.brake.holds(finite=finite):
+                return False
             advance(1, "")
             if self.done >= self.total:
                 break
@@ -181,7 +172,7 @@ class _Teaching:
         self.epoch += 1
         self.step = 0
         # A last step may have broken weights that no loss has shown yet.
-        return not all(bool(torch.isfinite(p).all()) for p in self.learnt)
+        return all(bool(torch.isfinite(p).all()) for p in self.learnt)
 
     def _rest(self) -> Iterator[Any]:
         """The batches left in the epoch. Loaders that shuffle by torch's random state get back the one they had."""
@@ -200,7 +191,7 @@ class _Teaching:
 
     def _one_step(self, batch: Mapping[str, Tensor]) -> bool:
         """Forward, backward, update. A non-finite loss updates nothing and answers false."""
-        rate = self.training.learning_rate * self.brake * schedule(self.training, self.done / max(self.total, 1))
+        rate = self.training.learning_rate * self.brake.factor * schedule(self.training, self.done / max(self.total, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         weight, loss, said = self._weight(batch), 0.0, []
@@ -226,7 +217,7 @@ class _Teaching:
                 self._count("gradient_norm", norm, 1.0)
         for terms, share in said:
             for name, term in terms.items():
-                self._count(name, float(term), share)
+                self._count(name, float(term.detach()), share)
         self._count("loss", loss, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
@@ -301,7 +292,7 @@ class _Teaching:
         return {n: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for n, v in batch.items()}
 
     def _state(self) -> dict[str, Any]:
-        """Everything the rest of the training depends on."""
+        """Everything the rest of the training depends on, but the brake and the state it goes back to."""
         return {
             "student": _copied(self.student),
             "objective": _copied(self.objective),
@@ -310,7 +301,7 @@ class _Teaching:
             "random": checkpoint.random_state(),
             "opened": self.opened,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
-            "place": [self.epoch, self.step, self.done, self.brake, self.best_epoch, self.spent],
+            "place": [self.epoch, self.step, self.done, self.best_epoch, self.spent],
             "best": self.best_state,
             "curves": {name: list(values) for name, values in self.curves.items()},
             "sums": {name: list(values) for name, values in self.sums.items()},
@@ -328,7 +319,7 @@ class _Teaching:
             self.average.load_state_dict(state["average"])
         self.opened = state["opened"]
         checkpoint.set_random_state(state["random"])
-        self.epoch, self.step, self.done, self.brake, self.best_epoch, self.spent = state["place"]
+        self.epoch, self.step, self.done, self.best_epoch, self.spent = state["place"]
         self.best_state = state["best"]
         self.curves = {name: list(values) for name, values in state["curves"].items()}
         self.sums = {name: list(values) for name, values in state["sums"].items()}
@@ -340,13 +331,17 @@ class _Teaching:
             return
         self.spent, self.saved = now - self.since, now
         if self.accelerator.is_main_process:
-            checkpoint.save(self.watch.folder, self.done, self._state())
+            at_good = not self.step and not self.brake.bad
+            more = {"brake": asdict(self.brake), "good": None if at_good else self.good}
+            checkpoint.save(self.watch.folder, {**self._state(), **more})
 
     def _resume(self) -> None:
         state = checkpoint.newest(self.watch.folder) if self.watch.folder is not None else None
         if state is not None:
             self._load(state)
+            self.brake = Brake(**state["brake"])
             self.watch.teller.say(f"  {self.watch.name}: going on from epoch {self.epoch}")
+        self.good = (state and state["good"]) or self._state()
 
 
 def _accelerator(training: Training, watch: Watch) -> Accelerator:
@@ -362,22 +357,6 @@ def _accelerator(training: Training, watch: Watch) -> Accelerator:
     if training.track:
         accelerator.init_trackers(watch.name.replace(" ", "-"))
     return accelerator
-
-
-def _knower(
-    teacher: nn.Module | Knowledge | None, batch: Mapping[str, Tensor], device: torch.device
-) -> Callable[[Mapping[str, Tensor]], Said] | None:
-    if teacher is None:
-        return None
-    if not isinstance(teacher, nn.Module):
-        return recall(teacher, device)
-    says = speaker(freeze(teacher.to(device)), batch, "teacher")
-
-    def answer(rows: Mapping[str, Tensor]) -> Said:
-        with torch.no_grad():
-            return says(rows)
-
-    return answer
 
 
 def _steps(loader: Any, training: Training) -> int:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from limbeck.errors import UserError
+from limbeck.progress import Heard, Teller
 from limbeck.task import Judgement, Problem, Task
 from limbeck.types import Predictor, Rows
 
 
-def evaluate(predictor: Predictor, rows: Rows, task: Task, problem: Problem) -> Judgement:
+def evaluate(predictor: Predictor, rows: Rows, task: Task, problem: Problem, teller: Teller | None = None) -> Judgement:
     """Judge a predictor on rows.
 
     Args:
@@ -17,6 +18,7 @@ def evaluate(predictor: Predictor, rows: Rows, task: Task, problem: Problem) -> 
         rows: with targets; those of the problem's test part make the last table.
         task: knows how.
         problem: the axis that the predictor's answers count along, and what the training rows hold.
+        teller: where progress goes.
 
     Returns:
         Every metric of the task, overall and by slice.
@@ -30,7 +32,8 @@ def evaluate(predictor: Predictor, rows: Rows, task: Task, problem: Problem) -> 
     if lacking:
         said = ", ".join(map(repr, lacking))
         raise UserError(f"the predictor reads {said}, which these rows lack; there are: {', '.join(rows.names)}")
-    return task.judge(predictor, rows, problem)
+    with (teller or Teller()).bar("judging", len(rows)) as advance:
+        return task.judge(Heard(predictor, advance), rows, problem)
 
 
 def open_predictor(folder: Path, problem: Problem) -> Predictor:

@@ -13,7 +13,7 @@ from torch import nn
 from limbeck.live import Knowledge
 from limbeck.model import Fitted
 from limbeck.objective import Objective
-from limbeck.types import Array
+from limbeck.types import Array, Key
 
 CHUNK = 4096
 SPARSE_BELOW = 0.1
@@ -25,7 +25,7 @@ def fit(  # noqa: PLR0913  # data and what it is told by, each of its own shape
     inputs: Mapping[str, Array],
     targets: Mapping[str, Array],
     *,
-    id: Array,
+    key: Key,
     outputs: int,
     objective: Objective,
     teacher: Knowledge | None = None,
@@ -37,7 +37,7 @@ def fit(  # noqa: PLR0913  # data and what it is told by, each of its own shape
         module: as the family built it; its weights are set.
         inputs: the encoder's tensors, first axis N.
         targets: what the hard loss reads, and `weight` where rows have one; first axis N.
-        id: int64 (N,), the keys of stored knowledge.
+        key: of the rows, by which stored knowledge is found.
         outputs: length of the main signal's axis; terms find it in the batch under the same name.
         objective: every term must offer a soft target (a hard loss offers one-hot or multi-hot labels).
         teacher: stored knowledge, or none where no term needs one.
@@ -46,13 +46,14 @@ def fit(  # noqa: PLR0913  # data and what it is told by, each of its own shape
         UserError: a term without a soft target.
     """
     pieces: list[Any] = []
-    for start in range(0, len(id), CHUNK):
+    for start in range(0, len(key), CHUNK):
         part = slice(start, start + CHUNK)
         batch = {name: torch.from_numpy(np.ascontiguousarray(value[part])) for name, value in targets.items()}
-        batch["outputs"] = torch.full((len(id[part]),), outputs)
+        batch["outputs"] = torch.full((len(key.id[part]),), outputs)
         known = {}
         if teacher is not None:
-            known = {name: torch.from_numpy(value) for name, value in teacher.gather(id[part]).items()}
+            said = teacher.gather(key.id[part], key.view[part])
+            known = {name: torch.from_numpy(value) for name, value in said.items()}
         with torch.no_grad():
             soft = objective.target(known, batch).numpy()
         pieces.append(sparse.csr_matrix(soft) if np.count_nonzero(soft) < SPARSE_BELOW * soft.size else soft)

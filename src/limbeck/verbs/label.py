@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from limbeck import atomic, ledger
 from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge
 from limbeck.progress import Teller
-from limbeck.store import Settings, Store, chunks, persons
+from limbeck.store import Chunk, Settings, Store, chunks, persons
 from limbeck.types import Array, Predictor, Rows, Signals
 
 SHARD_BYTES = 32_000_000
 SHARD_ROWS = 4096
+WAITS = "  waiting for another process, which is labelling the same rows or others of the same store"
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Labelling:
 def label(teacher: Predictor, rows: Rows, root: Path, how: Labelling | None = None) -> Store:
     """Fill a store with a teacher's signals for rows; rows that are there already are not asked again.
 
+    Of several processes one labels at a time, so that nobody is asked twice.
+
     Args:
         teacher: any predictor.
         rows: what it is asked about; those with a `user` role can be forgotten person by person.
@@ -54,21 +60,61 @@ def label(teacher: Predictor, rows: Rows, root: Path, how: Labelling | None = No
     how = how or Labelling()
     if not len(rows):
         raise UserError("there are no rows to label")
+    origin = {**how.origin, "rows": rows.fingerprint}
+    done = _finished(teacher, rows, root, how.knowledge)
+    if done is not None:
+        ledger.note_origin(done.folder, origin)
+        return done
     settings, first = settings_for(teacher, rows, how.knowledge)
-    store = Store.create(root / settings.fingerprint, settings, origin=how.origin)
-    person = persons(list(rows.column(rows.role("user")))) if settings.people else None
     each = sum(np.asarray(value).nbytes for value in first.values())
     size = int(np.clip(SHARD_BYTES // max(each, 1), how.batch, SHARD_ROWS))
-    wanted = chunks(rows.key, size=size, person=person)
+    wanted = chunks(rows.key, size=size, person=_persons(rows, settings))
+    folder = root / settings.fingerprint
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic.locked(folder, alone=True, waits=lambda: how.teller.say(WAITS)):
+        store = Store.create(folder, settings, origin=origin)
+        _fill(store, teacher, rows, wanted, how)
+    return store
+
+
+def _fill(store: Store, teacher: Predictor, rows: Rows, wanted: list[Chunk], how: Labelling) -> None:
     todo = store.missing(wanted)
-    with how.teller.bar("labelling", sum(len(chunk) for chunk in todo)) as advance:
-        for chunk in todo:
-            asked = chunk.of(rows)
-            store.write(chunk, _answers(teacher, asked, how.batch))
-            advance(len(chunk))
+    start = time.monotonic()
+    try:
+        with how.teller.bar("labelling", sum(len(chunk) for chunk in todo)) as advance:
+            for chunk in todo:
+                asked = chunk.of(rows)
+                store.write(chunk, _answers(teacher, asked, how.batch))
+                advance(len(chunk))
+    finally:
+        if todo:
+            spent = seconds_of(store, rows) + time.monotonic() - start
+            ledger.note_origin(store.folder, {"rows": rows.fingerprint, "seconds": spent})
     if todo or not store.complete:
         store.finish()
-    return store
+
+
+def seconds_of(store: Store, rows: Rows) -> float:
+    """What asking about these rows took, over all runs that did."""
+    return sum(float(one.get("seconds", 0.0)) for one in store.origins if one.get("rows") == rows.fingerprint)
+
+
+def _finished(teacher: Predictor, rows: Rows, root: Path, knowledge: Knowledge) -> Store | None:
+    """The store that holds all these answers already, found without asking the teacher, which may cost money."""
+    people = "user" in rows.roles
+    wanted = Settings(teacher.fingerprint, rows.source, {"any": "scores"}, knowledge, people)
+    for folder in root.iterdir() if root.is_dir() else ():
+        with suppress(UserError):  # damaged, or of another version: then it is no answer
+            found = ledger.read_settings(folder)
+            if found == replace(wanted, kinds=found.kinds):
+                store = Store.open(folder)
+                if store.complete and not store.missing(chunks(rows.key)):
+                    return store
+    return None
+
+
+def _persons(rows: Rows, settings: Settings) -> Array | None:
+    return persons(list(rows.column(rows.role("user")))) if settings.people else None
 
 
 def settings_for(teacher: Predictor, rows: Rows, knowledge: Knowledge) -> tuple[Settings, Signals]:
