@@ -107,7 +107,7 @@ class Bench:
             *self.place.glob("out/steps/students/*/weights.safetensors"),
             *self.place.glob("cache/teachers/*/weights.safetensors"),
             *self.place.glob("out/artifact/*/*.onnx"),
-            *(p for p in self.place.glob("cache/stores/*/**/*") if p.is_file() and p.name != "origin.json"),
+            *(p for p in self.place.glob("cache/stores/*/**/*") if p.is_file() and p.name != "origins.json"),
         ]
         return {str(p.relative_to(self.place)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(wanted)}
 

@@ -67,3 +67,19 @@ def test_batches_of_the_wrong_size_are_refused():
         speed(Sleeper(0, 0), [], batch(2))
     with pytest.raises(UserError, match="empty"):
         speed(Sleeper(0, 0), [batch(1)], batch(0))
+
+
+def test_what_has_threads_of_its_own_is_timed_on_one():
+    class Threaded(Sleeper):
+        threads = 8
+
+        def on_threads(self, count):
+            alone = Sleeper(0, 0)
+            alone.threads, Threaded.made = count, alone
+            return alone
+
+    asked = Threaded(0, 0)
+    speed(asked, [batch(1)], batch(2), seconds=0.01)
+    assert asked.asked == []
+    assert Threaded.made.threads == 1
+    assert Threaded.made.asked

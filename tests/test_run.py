@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +14,14 @@ import pytest
 from pyarrow import csv
 
 from limbeck import teach as teaching
+from limbeck import upkeep
 from limbeck.artifact import Artifact
-from limbeck.errors import GateRefused
+from limbeck.errors import GateRefused, UserError
 from limbeck.recipe import parse
 from limbeck.report import Report
-from limbeck.run import run
+from limbeck.run import labelled, relabel, run
+from limbeck.store import Store
+from limbeck.verbs import label as labelling
 
 RECIPE = """
 task: recommend
@@ -75,7 +81,9 @@ def test_a_run_ends_in_a_report_and_artifacts_and_a_second_one_trains_nothing(
         raise AssertionError("a finished step was done again")
 
     monkeypatch.setattr(teaching, "_make", nothing_left)
+    written = {name: (shop / "out" / name).read_bytes() for name in ("report.json", "report.md", "report.html")}
     second = run(recipe, base=shop, out=shop / "out")
+    assert {name: (shop / "out" / name).read_bytes() for name in written} == written
     figures = [[row.metrics for row in protocol.rows] for protocol in first.protocols]
     assert [[row.metrics for row in protocol.rows] for protocol in second.protocols] == figures
     assert second.verdict == first.verdict
@@ -99,3 +107,96 @@ def test_a_teacher_no_better_than_popularity_teaches_nobody_unless_told_so(shop:
     assert found.protocols[0].overridden
     assert "does not beat the trivial baselines" in found.verdict
     assert json.loads((shop / "out" / "report.json").read_text())["protocols"][0]["gate"]["passed"] is False
+
+
+def test_a_report_says_what_the_work_cost_whoever_did_it(shop: Path) -> None:
+    short = RECIPE.replace("splits: [0, 1]", "splits: [0]").replace("seeds: [4, 7]", "seeds: [4]")
+    recipe, _ = parse("\n".join(line for line in short.splitlines() if "sasrec" not in line))
+    start = time.monotonic()
+    first = run(recipe, base=shop, out=shop / "out").seconds
+    taken = time.monotonic() - start
+    assert list(first) == ["rows", "baselines", "teacher", "label", "distill", "scratch", "evaluate", "report"]
+    assert all(seconds > 0 for seconds in first.values())
+    assert 0.7 * taken < sum(first.values()) < 1.1 * taken
+    again = run(recipe, base=shop, out=shop / "elsewhere").seconds
+    for shared in ("baselines", "label"):
+        assert again[shared] == first[shared], "found in the cache"
+    assert (shop / "out" / "report.json").read_text().count('"report": ') == 1
+
+
+TRAINED = "{model: text_convolution, vocabulary: 100, width: 16, channels: 8, length: 8, allow_weak: true}"
+
+BROUGHT = """
+task: classify_text
+data: {path: reviews.csv, roles: {text: text, label: label}}
+protocols: [{name: random, split: {kind: random, shares: [6, 2, 2], stratify: true}, splits: [0, 1]}]
+teacher: {from: table, path: scores.csv, by: text, kind: probabilities, allow_weak: true}
+students: [{model: bag_of_embeddings, name: bag, vocabulary: 40, width: 4, length: 8}]
+objective: [{loss: hard}, {loss: kl}]
+training: {epochs: 1, batch_size: 32}
+seeds: [0]
+"""
+
+
+@pytest.fixture
+def reviews(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Reviews, and what somebody's model said of each."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    draw = np.random.default_rng(0)
+    label = draw.integers(0, 2, 200)
+    texts = [f"word{i} is {('bad', 'good')[y]}" for i, y in enumerate(label)]
+    good = np.clip(label + draw.normal(size=200) * 0.2, 0.05, 0.95)
+    csv.write_csv(pa.table({"text": texts, "label": [("bad", "good")[y] for y in label]}), tmp_path / "reviews.csv")
+    csv.write_csv(pa.table({"text": texts, "bad": 1 - good, "good": good}), tmp_path / "scores.csv")
+    return tmp_path
+
+
+def test_one_repair_mends_a_store_that_serves_several_splits(reviews: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(labelling, "SHARD_ROWS", 16)
+    monkeypatch.setattr(labelling, "SHARD_BYTES", 1)
+    both, _ = parse(BROUGHT.replace("by: text", "by: text, batch: 8"))
+    one, _ = parse(BROUGHT.replace("by: text", "by: text, batch: 8").replace("splits: [0, 1]", "splits: [0]"))
+    (first,) = labelled(one, base=reviews, out=reviews / "out")
+    mine = set(first.store.records)
+    labelled(both, base=reviews, out=reviews / "out")
+    store = Store.open(first.store.folder)
+    theirs = set(store.records) - mine
+    assert len(store.origins) == 2
+    assert mine
+    assert theirs
+    shards = store.folder / "shards"
+    whole = {path: path.read_bytes() for path in shards.iterdir()}
+    for shard in (min(mine), max(theirs)):
+        place = shards / store.records[shard].file
+        place.write_bytes(place.read_bytes()[:-1])
+    gone = upkeep.discard(store.folder, upkeep.verify(store.folder))
+    assert set(gone) == {min(mine), max(theirs)}
+    assert not Store.open(store.folder).complete
+    mended = relabel(store.folder)
+    assert {path: path.read_bytes() for path in shards.iterdir()} == whole
+    assert mended.complete
+    assert upkeep.verify(store.folder) == []
+
+
+def test_a_store_that_forgot_its_origins_says_so(reviews: Path) -> None:
+    split, *_ = labelled(parse(BROUGHT)[0], base=reviews, out=reviews / "out")
+    (split.store.folder / "origins.json").unlink()
+    with pytest.raises(UserError, match="does not say what it was made from"):
+        relabel(split.store.folder)
+
+
+def test_two_processes_on_one_run_folder_do_every_step_once(reviews: Path) -> None:
+    recipe = BROUGHT.replace(
+        "{from: table, path: scores.csv, by: text, kind: probabilities, allow_weak: true}", TRAINED
+    )
+    (reviews / "recipe.yaml").write_text(recipe.replace("splits: [0, 1]", "splits: [0]"))
+    command = [sys.executable, "-m", "limbeck", "run", str(reviews / "recipe.yaml"), "--out", str(reviews / "out")]
+    going = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "ab"]
+    ended = [process.communicate(timeout=200) for process in going]
+    assert [process.returncode for process in going] == [0, 0], ended
+    said = "".join(err for _, err in ended)
+    assert "waiting for another process, which is at the same step" in said
+    for trained in ("teacher text_convolution", "bag", "bag without a teacher"):
+        assert said.count(f"  {trained}: training on") == 1, said
+    assert ended[0][0] == ended[1][0]
+    assert not list(reviews.rglob(".tmp.*"))

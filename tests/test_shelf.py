@@ -1,5 +1,9 @@
 import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +70,15 @@ def test_a_step_that_stops_half_way_is_not_there_and_the_next_begins_afresh(tmp_
 
 def test_what_another_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path)
-    ghost = tmp_path / "students" / ".tmp.k1.99999"
-    other = tmp_path / "students" / ".tmp.k12.99999"
+    ghost = tmp_path / "students" / ".tmp.k1"
+    other = tmp_path / "students" / ".tmp.k12"
     for folder in (ghost, other):
         folder.mkdir(parents=True)
+        (folder / "deeper").mkdir(parents=True)
         (folder / "half").write_text("half")
-    shelf.get("students", "k1", step())
+    place = shelf.get("students", "k1", step())
     assert not ghost.exists()
+    assert sorted(path.name for path in place.iterdir()) == ["deep", "manifest.json", "said.json", "seconds.json"]
     assert other.exists()  # of another step, which may be running
 
 
@@ -89,7 +95,7 @@ def test_a_damaged_step_is_made_again(tmp_path: Path, damage: str) -> None:
     elif damage == "added":
         (file.parent / "more").write_text("more")
     else:
-        manifest = [p for p in file.parents[1].iterdir() if p.name not in ("deep", "said.json")]
+        manifest = [p for p in file.parents[1].iterdir() if p.name not in ("deep", "said.json", "seconds.json")]
         assert len(manifest) == 1
         manifest[0].unlink()
     made_again = damage != "added" or not shelf.has("students", "k1")
@@ -125,3 +131,87 @@ def test_other_errors_of_the_system_are_not_dressed_up(tmp_path: Path) -> None:
     with pytest.raises(PermissionError):
         Shelf(tmp_path).get("students", "k1", refused)
     assert left(tmp_path) == []
+
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from limbeck.progress import Teller
+from limbeck.shelf import Shelf
+
+root, seconds = Path(sys.argv[1]), float(sys.argv[2])
+
+
+def make(place):
+    with (root / "makers").open("a") as makers:
+        makers.write("one\\n")
+    (place / "half").write_text("half")
+    time.sleep(seconds)
+    (place / "half").rename(place / "whole")
+
+
+print(Shelf(root, Teller(quiet=False)).get("students", "k1", make))
+"""
+
+
+def other_process(root: Path, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", SCRIPT, str(root), str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def begun(root: Path) -> None:
+    until = time.monotonic() + 60
+    while not list(root.glob("students/.tmp.k1/half")) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def test_of_two_processes_one_makes_the_step_and_the_other_waits_and_finds_it(tmp_path: Path) -> None:
+    first = other_process(tmp_path, 3.0)
+    begun(tmp_path)
+    second = other_process(tmp_path, 0.0)
+    (found, said), (made, nothing) = second.communicate(timeout=60), first.communicate(timeout=60)
+    assert (found, first.returncode, second.returncode) == (made, 0, 0)
+    assert said == "  waiting for another process, which is at the same step (students k1)\n"
+    assert nothing == ""
+    assert (tmp_path / "makers").read_text() == "one\n"
+    assert Shelf(tmp_path).has("students", "k1")
+    assert left(tmp_path) == []
+
+
+def test_a_killed_process_hands_its_step_to_the_one_that_waits(tmp_path: Path) -> None:
+    first = other_process(tmp_path, 600.0)
+    begun(tmp_path)
+    second = other_process(tmp_path, 0.0)
+    assert second.stderr is not None
+    assert "waiting" in second.stderr.readline()
+    first.send_signal(signal.SIGKILL)
+    assert second.wait(timeout=60) == 0
+    first.communicate()
+    second.communicate()
+    assert (tmp_path / "students" / "k1" / "whole").exists()
+    assert (tmp_path / "makers").read_text() == "one\none\n"
+    assert left(tmp_path) == []
+
+
+def test_a_step_remembers_how_long_it_took_and_counts_once(tmp_path: Path) -> None:
+    def slow(place: Path) -> None:
+        time.sleep(0.2)
+        shelf.get("inner", "k2", lambda _: time.sleep(0.3))
+
+    shelf = Shelf(tmp_path)
+    for _ in range(2):
+        shelf.get("students", "k1", slow)
+    assert 0.5 <= shelf.spent <= shelf.made
+    again = Shelf(tmp_path)
+    for _ in range(2):
+        again.get("students", "k1", slow)
+    assert (again.spent, again.made) == (shelf.spent, 0.0)
+    again.get("inner", "k2", slow)
+    assert again.spent > shelf.spent + 0.3
+
+
+def test_what_is_told_of_a_step_kept_elsewhere_stays_as_first_told(tmp_path: Path) -> None:
+    Shelf(tmp_path).took("rows", "k1", 12.5)
+    shelf = Shelf(tmp_path)
+    shelf.took("rows", "k1", 0.1)
+    assert shelf.spent == 12.5

@@ -9,8 +9,8 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -176,19 +176,54 @@ def unseal(what: str, data: bytes) -> Any:
 
 
 @contextmanager
-def locked(folder: Path, *, alone: bool) -> Iterator[None]:
+def locked(folder: Path, *, alone: bool, waits: Callable[[], object] | None = None) -> Iterator[int | None]:
     """Hold a folder among processes: many at once, or alone. A killed process lets go.
 
     On Windows, which cannot lock a folder, this waits for nobody.
+
+    Args:
+        folder: which is there.
+        alone: whether nobody else may hold it.
+        waits: called once where another process holds it.
+
+    Yields:
+        The open folder; none on Windows.
     """
     if sys.platform == "win32":
-        yield
+        yield None
         return
     import fcntl
 
+    how = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
     handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield
+        try:
+            fcntl.flock(handle, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waits is not None:
+                waits()
+            fcntl.flock(handle, how)
+        yield handle
     finally:
         os.close(handle)
+
+
+@contextmanager
+def claimed(folder: Path, waits: Callable[[], object]) -> Iterator[bool]:
+    """A folder that one process at a time fills and then renames; a killed process leaves it to the next.
+
+    Args:
+        folder: made where it is not there.
+        waits: called once where another process has it.
+
+    Yields:
+        Whether it is this process's; not so where another one renamed or removed it meanwhile.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        try:
+            handle = held.enter_context(locked(folder, alone=True, waits=waits))
+            ours = handle is None or os.path.samestat(os.fstat(handle), folder.stat())
+        except FileNotFoundError:
+            ours = False
+        yield ours

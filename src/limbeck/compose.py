@@ -63,7 +63,7 @@ def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: 
         for name, one in left.items()
         for precision, parity in one.parity.items()
     )
-    return replace(said, protocols=tuple(protocols), artifacts=artifacts, seconds=dict(desk.seconds))
+    return replace(said, protocols=tuple(protocols), artifacts=artifacts)
 
 
 def write(found: report.Report, rows: list[dict[str, Any]], out: Path) -> None:

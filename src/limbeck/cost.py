@@ -16,7 +16,7 @@ from limbeck.recipe import Training
 from limbeck.task import Problem, Task
 from limbeck.teach import Lesson
 from limbeck.trial import Fresh, MadeUp, fresh
-from limbeck.types import Array, Predictor, Rows, Signals
+from limbeck.types import Array, Key, Predictor, Rows, Signals
 from limbeck.verbs.distill import distill
 from limbeck.verbs.fit import fit
 
@@ -110,9 +110,10 @@ def _fit(made: Fresh, known: MadeUp | None, count: int, outputs: int) -> None:
     targets: dict[str, Array] = {}
     for name, value in made.tensors.items():
         (inputs if name in made.inputs else targets)[name] = value[:count]
-    id = made.loader.tensors["id"].numpy()[:count]
+    id, view = (made.loader.tensors[name].numpy()[:count] for name in ("id", "view"))
     module = made.family.module(made.model.encoder, outputs)
-    fit(made.family, module, inputs, targets, id=id, outputs=outputs, objective=made.objective, teacher=known)
+    key = Key("rehearsal", id, view)
+    fit(made.family, module, inputs, targets, key=key, outputs=outputs, objective=made.objective, teacher=known)
 
 
 def _earlier(lesson: Lesson, folders: Sequence[Path]) -> float | None:

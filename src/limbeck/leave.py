@@ -73,10 +73,12 @@ def leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expor
             axis=problem.axis,
             fingerprints={**about.fingerprints, "model": mark, "store": store},
         )
-        done = export(model, folder, proof=proof, about=own, settings=settings)
+        with desk.teller.bar(f"{name}: exporting"):
+            done = export(model, folder, proof=proof, about=own, settings=settings)
         told = {precision: asdict(parity) for precision, parity in done.parity.items()}
         opened = Artifact.open(folder)
-        found = {p: asdict(speed_of(opened.predictor(p), problem.test)) for p in opened.contract.precisions}
+        with desk.teller.hushed():
+            found = {p: asdict(speed_of(opened.predictor(p), problem.test)) for p in opened.contract.precisions}
         (place / "left.json").write_text(json.dumps({"parity": told, "speed": found}), encoding="utf-8")
 
     if desk.shelf.has("left", mark) and not _is_left(folder, mark):
@@ -111,9 +113,11 @@ def speed_of(predictor: Predictor, rows: Rows) -> Speed:
 
 def kept_speed(desk: Desk, predictor: Predictor, rows: Rows) -> Speed:
     """The same, measured once a run's folder."""
-    key = fingerprint("speed", 1, predictor=predictor.fingerprint, rows=rows.fingerprint)
+    key = fingerprint("speed", 2, predictor=predictor.fingerprint, rows=rows.fingerprint)
 
     def make(place: Path) -> None:
-        (place / "speed.json").write_text(json.dumps(asdict(speed_of(predictor, rows))), encoding="utf-8")
+        with desk.teller.hushed():
+            found = speed_of(predictor, rows)
+        (place / "speed.json").write_text(json.dumps(asdict(found)), encoding="utf-8")
 
     return Speed(**json.loads((desk.shelf.get("speed", key, make) / "speed.json").read_text(encoding="utf-8")))

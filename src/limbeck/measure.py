@@ -37,11 +37,18 @@ class Speed:
     calls: int
 
 
-def speed(predictor: Predictor, ones: Sequence[Batch], big: Batch, *, seconds: float = 1.0) -> Speed:
-    """Time a predictor, warm.
+def on_threads(predictor: Predictor, count: int) -> Predictor:
+    """The same predictor on so many threads, where it has a say in that and offers `on_threads`."""
+    ask: Callable[[int], Predictor] | None = getattr(predictor, "on_threads", None)
+    return predictor if ask is None else ask(count)
 
-    The caller sets the threads, since they are set when a session is made: `torch.set_num_threads(1)`
-    for a torch model, `Artifact.predictor(threads=1)` for a file. Only figures of equal threads compare.
+
+def speed(predictor: Predictor, ones: Sequence[Batch], big: Batch, *, seconds: float = 1.0) -> Speed:
+    """Time a predictor, warm, on one thread: only figures of equal threads compare.
+
+    Teachers that are brought are put on one here (`on_threads`). The caller sets what belongs to the whole
+    process or to a session already made: `torch.set_num_threads(1)` for a torch model,
+    `Artifact.predictor(threads=1)` for a file. A service is timed as it answers, whatever it uses.
 
     Args:
         predictor: a model, an artifact or any other.
@@ -56,6 +63,7 @@ def speed(predictor: Predictor, ones: Sequence[Batch], big: Batch, *, seconds: f
         raise UserError("latency is measured on batches of one row; give some")
     if not len(big.key):
         raise UserError("throughput is measured on a batch of many rows; this one is empty")
+    predictor = on_threads(predictor, 1)
     # What they do not read is nobody's time.
     ones, big = [one.only(predictor.reads) for one in ones], big.only(predictor.reads)
     encoder = getattr(predictor, "encoder", None)

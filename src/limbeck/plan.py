@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from limbeck import parts
 from limbeck.bind import Bound, bind, problem_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
@@ -20,7 +21,7 @@ from limbeck.store import Store, chunks
 from limbeck.task import Problem
 from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
 from limbeck.trial import fresh
-from limbeck.tutor import baseline_lesson, judged_key, teacher_lesson, tutor_of, without_forgotten
+from limbeck.tutor import baseline_lesson, judged_key, teacher_lesson, tutor_of
 from limbeck.types import Predictor, Rows
 from limbeck.verbs.label import settings_for
 
@@ -104,14 +105,11 @@ class _Walk:
         tutor = self._tutor(recipe.teacher)
         store = self._label(recipe, tutor)
         rows = taught_rows(problem)
-        labelled = problem.train
-        if store is not None and is_store(store.folder):
-            rows, labelled = without_forgotten(rows, store), without_forgotten(labelled, store)
         for student in recipe.students:
             lesson = lesson_of(recipe, student, problem, rows, store)
             students = self.desk.shelf
             self._train("student", lesson, students, "students", student.choose, recipe.seeds, teacher=True)
-            self._train("scratch", twin_of(lesson, labelled), students, "students", student.choose, recipe.seeds)
+            self._train("scratch", twin_of(lesson, problem.train), students, "students", student.choose, recipe.seeds)
         self._evaluate()
 
     def _train(
@@ -231,4 +229,5 @@ class _Walk:
 
 def _asked(teacher: Teacher) -> bool:
     """Whether a service answers, which may cost money: a plan does not ask it."""
-    return teacher.source in ("http", "llm") or any(_asked(member) for member in teacher.members)
+    own = teacher.source is not None and getattr(parts.get("teachers", teacher.source), "asks_a_service", False)
+    return own or any(_asked(member) for member in teacher.members)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,20 @@ from limbeck.bind import Bound, bind, knowledge_of, objective_of, problem_of, pr
 from limbeck.cache import cache_folder
 from limbeck.compose import compose, disagreements, write
 from limbeck.errors import UserError
+from limbeck.forgetting import note_run
 from limbeck.knowledge import Knowledge
 from limbeck.outcome import Entry, Outcome
 from limbeck.progress import Teller
 from limbeck.recipe import Protocol, Recipe, Student, read
-from limbeck.report import Gate, Report
+from limbeck.report import Gate, Report, plain
 from limbeck.shelf import Shelf
 from limbeck.store import Store
 from limbeck.task import Problem, Task
 from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
-from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of, without_forgotten
-from limbeck.types import Axis, Rows
+from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of
+from limbeck.types import Axis, Rows, fingerprint
 from limbeck.verbs.export import About
-from limbeck.verbs.label import Labelling, label
+from limbeck.verbs.label import Labelling, label, seconds_of
 
 
 @dataclass
@@ -68,9 +69,14 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
     for protocol in recipe.protocols:
         splits = [_descended(desk, recipe, _labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
         outcomes.append(_outcome(desk, recipe, protocol, splits))
-    with _timed(desk, "report"):
+    with _timed(desk, "report"), desk.teller.bar("comparing and exporting"):
+        start, before = time.monotonic(), desk.shelf.made
         found = compose(desk, outcomes, about=_about(bound), settings=recipe.export, out=out)
-        write(found, disagreements(desk, outcomes[0], outcomes[0].students[0]), out)
+        rows = disagreements(desk, outcomes[0], outcomes[0].students[0])
+        key = fingerprint("report", 1, said=plain(asdict(found)))
+        desk.shelf.took("report", key, time.monotonic() - start - (desk.shelf.made - before))
+    found = replace(found, seconds=dict(desk.seconds))
+    write(found, rows, out)
     return found
 
 
@@ -88,20 +94,29 @@ def distilled(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = 
 
 
 def relabel(folder: Path, teller: Teller | None = None) -> Store:
-    """Label again what a store lacks, by the recipe it keeps.
+    """Label again what a store lacks, by the recipes it keeps: one for every set of rows it was asked for.
 
     Raises:
-        UserError: its recipe no longer leads to the same teacher and rows.
+        UserError: it keeps none, or one that no longer leads to the same teacher and rows.
     """
-    origin = Store.open(folder).origin
+    store = Store.open(folder)
+    if not store.origins:
+        raise UserError(f"{folder} does not say what it was made from; run its recipe again, or delete the store")
+    for origin in store.origins:
+        store = _relabelled(folder, origin, teller or Teller())
+    store.finish(every=True)
+    return store
+
+
+def _relabelled(folder: Path, origin: Mapping[str, Any], teller: Teller) -> Store:
     recipe, base = Recipe.model_validate(origin["recipe"]), Path(origin["base"])
     bound = bind(recipe, base)
-    desk = Desk(bound.task, base, Shelf(cache_folder()), Shelf(cache_folder()), teller or Teller())
+    shelf = Shelf(cache_folder(), teller)
+    desk = Desk(bound.task, base, shelf, shelf, teller)
     protocol = protocol_of(recipe, origin["protocol"])
     problem = problem_of(bound, protocol, origin["split"])
     tutor = tutor_of(desk, recipe, recipe.teacher, problem)
-    rows = taught_rows(problem)
-    store = _labelled(desk, bound, protocol, origin["split"], tutor, rows, root=folder.parent)
+    store = _labelled(desk, bound, (protocol, origin["split"]), tutor, problem, root=folder.parent)
     if store.folder.resolve() != folder.resolve():
         raise UserError(
             f"{folder}: its recipe now leads to other knowledge ({store.folder.name}), as its rows or its teacher "
@@ -121,10 +136,13 @@ def origin_of(out: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Path]:
 
 
 def _start(recipe: Recipe, base: Path, out: Path, teller: Teller | None) -> tuple[Desk, Bound]:
-    bound = bind(recipe, base)
+    teller = teller or Teller()
+    with teller.bar("opening rows"):
+        bound = bind(recipe, base)
     atomic.replace(out / "recipe.yaml", recipe_text(recipe).encode())
     atomic.replace(out / "run.json", json.dumps({"base": str(base.resolve())}).encode())
-    return Desk(bound.task, base, Shelf(cache_folder()), Shelf(out / "steps"), teller or Teller()), bound
+    note_run(out)
+    return Desk(bound.task, base, Shelf(cache_folder(), teller), Shelf(out / "steps", teller), teller), bound
 
 
 def _about(bound: Bound) -> About:
@@ -155,44 +173,46 @@ def _about(bound: Bound) -> About:
 def _labelled_split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
     recipe = bound.recipe
     desk.teller.say(f"{protocol.name}, split {seed}")
-    with _timed(desk, "rows"):
+    with _timed(desk, "rows"), desk.teller.bar("splitting rows"):
+        start = time.monotonic()
         problem = problem_of(bound, protocol, seed)
+        desk.shelf.took("rows", problem.fingerprint, time.monotonic() - start)
     with _timed(desk, "baselines"):
         trivial = trivial_of(desk, problem)
     with _timed(desk, "teacher"):
         tutor = tutor_of(desk, recipe, recipe.teacher, problem)
         passed = gate(desk, tutor, trivial, problem, allow_weak=recipe.teacher.allow_weak)
-    with _timed(desk, "label"):
-        root = desk.cache.root / "stores"
-        store = _labelled(desk, bound, protocol, seed, tutor, taught_rows(problem), root=root)
+    rows = taught_rows(problem)
+    store = _labelled(desk, bound, (protocol, seed), tutor, problem, root=desk.cache.root / "stores")
+    desk.seconds["label"] = desk.seconds.get("label", 0.0) + seconds_of(store, rows)
     return Split(problem, trivial, tutor, passed, store)
 
 
 def _descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
     """The split with its students and their twins."""
     problem, store = split.problem, split.store
-    rows, labelled = without_forgotten(taught_rows(problem), store), without_forgotten(problem.train, store)
     for student in recipe.students:
         with _timed(desk, "distill"):
-            lesson = lesson_of(recipe, student, problem, rows, store)
+            lesson = lesson_of(recipe, student, problem, taught_rows(problem), store)
             split.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
         with _timed(desk, "scratch"):
-            split.twins[student.title] = _seeds(desk, twin_of(lesson, labelled), student, recipe.seeds)
+            split.twins[student.title] = _seeds(desk, twin_of(lesson, problem.train), student, recipe.seeds)
     return split
 
 
 def _labelled(
-    desk: Desk, bound: Bound, protocol: Protocol, seed: int, tutor: Tutor, rows: Rows, *, root: Path
+    desk: Desk, bound: Bound, split: tuple[Protocol, int], tutor: Tutor, problem: Problem, *, root: Path
 ) -> Store:
-    recipe = bound.recipe
+    recipe, (protocol, seed) = bound.recipe, split
     origin = {
         "recipe": recipe.model_dump(mode="json", by_alias=True),
         "base": str(bound.base.resolve()),
         "protocol": protocol.name,
         "split": seed,
+        "source": problem.train.source,
     }
     how = Labelling(kept_of(recipe, bound.task), recipe.teacher.batch, origin, desk.teller)
-    return label(tutor.predictor, rows, root, how)
+    return label(tutor.predictor, taught_rows(problem), root, how)
 
 
 def kept_of(recipe: Recipe, task: Task) -> Knowledge:
@@ -254,9 +274,10 @@ def _outcome(desk: Desk, recipe: Recipe, protocol: Protocol, splits: list[Split]
 
 @contextmanager
 def _timed(desk: Desk, step: str) -> Iterator[None]:
-    start = time.monotonic()
+    """Count under a part of the run what its steps took when they were really done."""
+    before = desk.spent
     yield
-    desk.seconds[step] = desk.seconds.get(step, 0.0) + time.monotonic() - start
+    desk.seconds[step] = desk.seconds.get(step, 0.0) + desk.spent - before
 
 
 def _nameless(value: Any) -> Any:

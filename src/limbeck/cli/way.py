@@ -15,10 +15,11 @@ def label(
     recipe: RecipeFile, out: Out = None, changes: Changes = None, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Have the teacher answer every row; print the store."""
-    read = opened(recipe, changes)
+    tells = teller(quiet=quiet or json)
+    read = opened(recipe, changes, tells)
     from limbeck.run import labelled
 
-    found = labelled(read, base=recipe.parent, out=folder_of(recipe, out), teller=teller(quiet=quiet or json))
+    found = labelled(read, base=recipe.parent, out=folder_of(recipe, out), teller=tells)
     if json:
         say_json([{"store": str(split.store.folder), "rows": len(split.store)} for split in found])
     for split in [] if json else found:
@@ -29,10 +30,11 @@ def distill(
     recipe: RecipeFile, out: Out = None, changes: Changes = None, json: Json = False, quiet: Quiet = False
 ) -> None:
     """Train the students and their twins; print them."""
-    read = opened(recipe, changes)
+    tells = teller(quiet=quiet or json)
+    read = opened(recipe, changes, tells)
     from limbeck.run import distilled
 
-    splits = distilled(read, base=recipe.parent, out=folder_of(recipe, out), teller=teller(quiet=quiet or json))
+    splits = distilled(read, base=recipe.parent, out=folder_of(recipe, out), teller=tells)
     found: list[dict[str, Any]] = [
         {"role": role, "name": name, "folder": str(one.folder), "validation": one.validation, "seconds": one.seconds}
         for split in splits
@@ -65,15 +67,17 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Judge predictors on a recipe's rows."""
-    read = opened(recipe, changes)
+    tells = teller(quiet=json)
+    read = opened(recipe, changes, tells)
     from limbeck.bind import bind, problem_of, protocol_of
     from limbeck.verbs.evaluate import evaluate, open_predictor
 
-    bound = bind(read, recipe.parent)
-    chosen = protocol_of(read, protocol)
-    problem = problem_of(bound, chosen, chosen.splits[0] if split is None else split)
+    with tells.bar("opening rows"):
+        bound = bind(read, recipe.parent)
+        chosen = protocol_of(read, protocol)
+        problem = problem_of(bound, chosen, chosen.splits[0] if split is None else split)
     rows = getattr(problem, part)
-    found = [(path, evaluate(open_predictor(path, problem), rows, bound.task, problem)) for path in predictor]
+    found = [(path, evaluate(open_predictor(path, problem), rows, bound.task, problem, tells)) for path in predictor]
     if json:
         told = [{"predictor": str(path), "metrics": j.metrics, "slices": j.slices} for path, j in found]
         say_json({"task": bound.task.name, "protocol": chosen.name, "part": part, "rows": len(rows), "judged": told})
@@ -92,11 +96,12 @@ def export(
     """Export the students; print their artifacts."""
     from limbeck.run import origin_of, run
 
+    tells = teller(quiet=quiet or json)
     if (recipe / "run.json").is_file():
         read, base, folder = *origin_of(recipe, changes or ()), recipe
     else:
-        read, base, folder = opened(recipe, changes), recipe.parent, folder_of(recipe, out)
-    found = run(read, base=base, out=folder, teller=teller(quiet=quiet or json))
+        read, base, folder = opened(recipe, changes, tells), recipe.parent, folder_of(recipe, out)
+    found = run(read, base=base, out=folder, teller=tells)
     if json:
         say_json(
             [
