@@ -9,10 +9,11 @@ import pyarrow as pa
 import pytest
 
 from limbeck import ledger
-from limbeck.bind import _apart, remembered, together
+from limbeck.bind import _apart, bind, options_of, problem_of, remembered, taught_rows, together
 from limbeck.cache import cache_folder
 from limbeck.chunk import persons
 from limbeck.errors import UserError
+from limbeck.recipe import Recipe, parse
 from limbeck.task import Problem
 from limbeck.types import Axis, Rows
 
@@ -38,6 +39,26 @@ def test_a_person_who_asked_to_be_forgotten_is_in_no_rows_of_any_later_run(purch
     assert left.fingerprint != purchases.fingerprint
 
 
+def test_a_forgotten_person_is_in_no_rows_from_elsewhere_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    for name in ("buys", "more"):
+        (tmp_path / f"{name}.csv").write_text("who,what\nu1,a\nu2,b\nu2,c\nu3,a\n")
+    recipe, _ = parse(
+        "task: recommend\n"
+        "data:\n  path: buys.csv\n  roles: {user: who, item: what}\n"
+        "  unlabelled: [{path: more.csv, roles: {user: who, item: what}}]\n"
+        "protocols: [{name: random, split: {kind: user_random}}]\n"
+        "teacher: {model: ease}\nstudents: [{model: popularity}]\nobjective: [{loss: hard}]\n"
+    )
+    ledger.write_forgotten(cache_folder("stores"), persons(["u2"]))
+    bound = bind(recipe, tmp_path)
+    for rows in (bound.source.rows, *bound.others):
+        assert rows.column("who") == ["u1", "u3"]
+    assert len(bound.others) == 1
+
+
 def test_rows_of_forgotten_people_only_are_refused(purchases: Rows) -> None:
     ledger.write_forgotten(cache_folder("stores"), np.sort(persons(["u1", "u2", "u3"])))
     with pytest.raises(UserError, match="asked to be forgotten"):
@@ -61,3 +82,70 @@ def test_sources_put_together_number_their_rows_anew() -> None:
     assert both.id.tolist() == [0, 1, 2]
     assert both.column("text") == ["a", "b", "c"]
     assert both.source not in ("shop", "web")
+
+
+def test_rows_of_one_source_keep_their_keys() -> None:
+    whole = rows_of(["a", "b", "c", "d"])
+    both = together([whole.take(np.array([2, 0])), whole.take(np.array([3]))])
+    assert both.id.tolist() == [2, 0, 3]
+    assert both.source == "shop"
+    assert both.column("text") == ["c", "a", "d"]
+    assert together([whole, whole]).source != "shop"  # an id would stand for two rows
+
+
+RECIPE = """\
+task: {task}
+data:
+  path: rows.csv
+  roles: {{{roles}}}
+protocols:
+  - {{name: random, split: {{kind: {split}, shares: [6, 2, 2]}}}}
+teacher: {{model: {model}}}
+students: [{{model: {model}}}]
+objective: [{{loss: hard}}]
+options: {{{options}}}
+"""
+
+
+def recipe(task: str, roles: str, model: str = "tfidf_linear", split: str = "random", options: str = "") -> Recipe:
+    return parse(RECIPE.format(task=task, roles=roles, model=model, split=split, options=options))[0]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Reviews of which every third has no label, and purchases of which some have no rating."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    lines = [f"text {i},{'' if i % 3 else 'ab'[i % 2]},{i},u{i % 9},i{i % 7},{i % 5 or ''}" for i in range(90)]
+    (tmp_path / "rows.csv").write_text("text,label,worth,user,item,stars\n" + "\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_half_labelled_rows_teach_through_the_teacher_alone(folder: Path) -> None:
+    bound = bind(told := recipe("classify_text", "text: text, label: label"), folder)
+    problem = problem_of(bound, told.protocols[0], 0)
+    assert [len(rows) for rows in (problem.train, problem.validation, problem.test)] == [18, 6, 6]
+    assert problem.unlabelled is not None
+    assert len(problem.unlabelled) == problem.facts["unlabelled"] == 60
+    assert all(id % 3 == 0 for rows in (problem.train, problem.validation, problem.test) for id in rows.id.tolist())
+    taught = taught_rows(problem)
+    assert taught.source == problem.train.source  # so that knowledge kept by id finds them
+    assert (bound.task.targets(taught, problem)["label"] < 0).sum() == 60
+
+
+def test_a_task_that_needs_every_label_refuses_rows_without(folder: Path) -> None:
+    roles = "user: user, item: item, label: stars"
+    with pytest.raises(UserError, match=r"18 of 90 rows have no label: column 'stars' .* nobody can learn from here"):
+        bind(recipe("recommend", roles, "ease", "user_random", "positive: 3"), folder)
+
+
+@pytest.mark.parametrize("role", ["weight", "privileged", "text"])
+def test_a_role_that_a_task_has_no_use_for_is_refused(folder: Path, role: str) -> None:
+    told = recipe("recommend", f"user: user, item: item, {role}: worth", "ease", "user_random")
+    with pytest.raises(UserError, match=f"task 'recommend' has no use for the role '{role}'; it reads: id, item, "):
+        bind(told, folder)
+
+
+def test_an_option_that_is_true_or_false_takes_no_word(folder: Path) -> None:
+    told = recipe("classify_text", "text: text, label: label", options="deduplicate: no")
+    with pytest.raises(UserError, match="option 'deduplicate' is 'no'; true or false was wanted"):
+        options_of(bind(told, folder).task, told, told.protocols[0])

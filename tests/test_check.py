@@ -87,6 +87,8 @@ def test_a_right_recipe_has_no_mistake(folder: Path) -> None:
         ("  model: tfidf_linear", "  from: artifact\n  path: runs/none", "no artifact in 'runs/none'"),
         ("training: {epochs: 1}", "seeds: [1, 1]", "stands twice"),
         ("training: {epochs: 1}", "options: {possitive: up}", "did you mean 'positive'"),
+        ("training: {epochs: 1}", "options: {deduplicate: no}", "true or false was wanted"),
+        ("label: mood}", "label: mood, item: stars}", "'classify_text' has no use for the role 'item'"),
     ],
 )
 def test_one_mistake_is_told_once_and_in_its_place(folder: Path, old: str, new: str, said: str) -> None:

@@ -28,3 +28,18 @@ def test_what_is_nowhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="is no folder here"):
         pretrained.bring_folder("../not/there/at all")
     assert pretrained.folder_here("no-such-owner/no-such-network") is None
+
+
+def test_a_relative_path_is_never_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    (inner / "net").mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    for source in ("../inner/net", "./net", "..", "."):
+        assert pretrained.folder_here(source) is None
+        with pytest.raises(UserError, match="wanted: the absolute path of a Hugging Face folder"):
+            pretrained.bring_folder(source)
+    asked = []
+    monkeypatch.setattr(pretrained, "_snapshot", lambda source, *, local: asked.append(source) or tmp_path)
+    assert pretrained.bring_folder("net") == tmp_path  # the hub's, though a folder here has the same name
+    assert asked == ["net"]
+    assert pretrained.bring_folder(str(inner / "net")) == inner / "net"

@@ -3,7 +3,7 @@ import pyarrow as pa
 import pytest
 
 from limbeck.errors import UserError
-from limbeck.table import check_roles, check_text, find_file, reader_for, source_of
+from limbeck.table import check_labels, check_roles, check_text, find_file, reader_for, source_of
 from limbeck.types import Rows
 
 
@@ -126,7 +126,7 @@ def test_only_privileged_takes_several_columns():
         source_of(table, source="s", roles={"user": ["a", "b"]})
 
 
-@pytest.mark.parametrize("role", ["label", "user", "item", "time", "weight"])
+@pytest.mark.parametrize("role", ["user", "item", "time", "weight"])
 @pytest.mark.parametrize(
     "column",
     [
@@ -143,9 +143,24 @@ def test_values_that_must_be_there_are_counted_and_named(role, column):
 
 
 def test_many_offenders_are_cut_short():
-    rows = Rows(pa.table({"c": pa.array([None] * 9, pa.int64())}), np.arange(9), "s", {"label": "c"})
+    rows = Rows(pa.table({"c": pa.array([None] * 9, pa.int64())}), np.arange(9), "s", {"item": "c"})
     with pytest.raises(UserError, match=r"9 of 9 .* id 0, 1, 2, 3, 4 and 4 more;"):
         check_roles(rows)
+
+
+@pytest.mark.parametrize("column", [[0.0, None, 1.0], [0.0, float("nan"), 1.0]])
+def test_a_measured_label_that_is_missing_is_refused_at_once(column):
+    rows = Rows(pa.table({"c": column}), np.arange(3), "s", {"label": "c"})
+    with pytest.raises(UserError, match=r"1 of 3 rows have no label: .* at id 1; .* are text or whole numbers"):
+        check_roles(rows)
+
+
+@pytest.mark.parametrize("column", [["a", "", "b"], ["a", None, "b"], [1, None, 2], [True, None, False]])
+def test_a_class_that_is_missing_is_for_the_task_to_judge(column):
+    rows = Rows(pa.table({"c": column}), np.arange(3), "s", {"label": "c"})
+    check_roles(rows)
+    with pytest.raises(UserError, match=r"1 of 3 rows have no label: column 'c' .* id 1; .* nobody can learn from"):
+        check_labels(rows)
 
 
 def test_text_must_be_strings_and_may_be_empty():

@@ -190,3 +190,16 @@ def test_lists_keep_their_rows_when_they_are_cut(kind: pa.DataType) -> None:
         lists = cut.column("x")
         wanted = [values[i] or [] for i in cut.id.tolist()]
         assert [np.asarray(lists[row]).tolist() for row in range(len(lists))] == wanted
+
+
+@pytest.mark.parametrize(
+    ("column", "missing"),
+    [
+        (pa.array(["a", "", None]), [False, True, True]),
+        (pa.array(["a", "", None]).dictionary_encode(), [False, True, True]),
+        (pa.array([1.0, float("nan"), None]), [False, True, True]),
+        (pa.array([0, 1, None]), [False, False, True]),
+    ],
+)
+def test_missing_is_null_nan_or_empty_text(column: pa.Array, missing: list[bool]) -> None:
+    assert Rows(pa.table({"c": column}), np.arange(3), "s").missing("c").tolist() == missing

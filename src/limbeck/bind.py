@@ -11,14 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limbeck import ledger, parts
+from limbeck import ledger, parts, split, table
 from limbeck.cache import cache_folder
 from limbeck.chunk import persons
-from limbeck.errors import UserError
+from limbeck.errors import UserError, few
 from limbeck.knowledge import Knowledge
 from limbeck.recipe import Data, Loss, Protocol, Recipe
-from limbeck.split import assign
-from limbeck.table import reader_for
+from limbeck.table import check_labels, reader_for
 from limbeck.task import Problem, Source, Task
 from limbeck.types import Rows, fingerprint
 
@@ -52,14 +51,31 @@ def bind(recipe: Recipe, base: Path) -> Bound:
         UserError: rows that cannot be read, or lack a role of the task.
     """
     task: Task = parts.get("tasks", recipe.task)
+    told = [recipe.data, *(Data.model_validate(spec) for spec in recipe.data.unlabelled if "make" not in spec)]
+    for data in told:
+        unread = [role for role in roles_said(data) if role not in roles_read(task)]
+        if unread:
+            known = ", ".join(roles_read(task))
+            raise UserError(f"task '{task.name}' has no use for the role {few(unread)}; it reads: {known}")
     source = open_source(recipe.data, base)
     source = replace(source, rows=remembered(source.rows))
     for role in task.roles:
         source.rows.role(role)
-    others = [
-        open_source(Data.model_validate(spec), base).rows for spec in recipe.data.unlabelled if "make" not in spec
-    ]
+    if not task.takes_unlabelled:
+        check_labels(source.rows)
+    others = [remembered(open_source(data, base).rows) for data in told[1:]]
     return Bound(recipe, base, task, source, tuple(others))
+
+
+def roles_read(task: Task) -> tuple[str, ...]:
+    """The roles that mean something to a task, to some split, or to every source of rows."""
+    return tuple(sorted({*task.roles, *task.optional_roles, *split.ROLES, *table.ROLES}))
+
+
+def roles_said(data: Data) -> tuple[str, ...]:
+    """The roles that a recipe itself gives; those a pack brings may be more than its task needs."""
+    said = data.settings.get("roles", {})
+    return tuple(map(str, said)) if isinstance(said, dict) else ()
 
 
 def remembered(rows: Rows) -> Rows:
@@ -89,14 +105,22 @@ def options_of(task: Task, recipe: Recipe, protocol: Protocol) -> dict[str, Any]
     """The task's options: its defaults, the recipe's, the protocol's.
 
     Raises:
-        UserError: an option the task does not know.
+        UserError: an option the task does not know, or one that is not true or false where that is wanted.
     """
     given = {**recipe.options, **protocol.options}
     unknown = [name for name in given if name not in task.options]
     if unknown:
         known = ", ".join(task.options) or "none"
         raise UserError(f"task '{task.name}' has no option {', '.join(map(repr, unknown))}; it knows: {known}")
+    for name, value in given.items():
+        check_option(task, name, value)
     return {**task.options, **given}
+
+
+def check_option(task: Task, name: str, value: Any) -> None:
+    """Refuse a word where the task wants true or false: YAML's `no` is one, and would count as true."""
+    if isinstance(task.options[name], bool) and not isinstance(value, bool):
+        raise UserError(f"task '{task.name}': option '{name}' is {value!r}; true or false was wanted")
 
 
 def protocol_of(recipe: Recipe, name: str | None = None) -> Protocol:
@@ -111,9 +135,9 @@ def protocol_of(recipe: Recipe, name: str | None = None) -> Protocol:
     return found[0]
 
 
-def problem_of(bound: Bound, protocol: Protocol, split: int) -> Problem:
+def problem_of(bound: Bound, protocol: Protocol, seed: int) -> Problem:
     """The task's problem for one protocol and split seed, unlabelled rows included."""
-    part = assign(bound.source.rows, replace(protocol.split, seed=split))
+    part = split.assign(bound.source.rows, replace(protocol.split, seed=seed))
     problem = bound.task.prepare(bound.source, part, options_of(bound.task, bound.recipe, protocol))
     for name in ("train", "validation", "test"):
         if not len(getattr(problem, name)):
@@ -143,7 +167,9 @@ def _like(rows: Rows, train: Rows) -> Rows:
             columns[field.name] = rows.table.column(theirs).cast(field.type)
         else:
             columns[field.name] = pa.nulls(len(rows), field.type)
-    return replace(rows, table=pa.table(columns), roles=train.roles)
+    # The same file read in another way: its ids must not be taken for the training rows'.
+    own = rows.source if rows.source != train.source else fingerprint("like", 1, rows=rows.fingerprint)
+    return replace(rows, table=pa.table(columns), source=own, roles=train.roles)
 
 
 def _apart(rows: Rows, problem: Problem) -> Rows:
@@ -168,12 +194,15 @@ def _plain(texts: pa.ChunkedArray) -> pa.Array:
 
 
 def together(several: Sequence[Rows]) -> Rows:
-    """Rows of several sources as one source of its own, with ids that count through."""
+    """Rows of several sources as one source of its own, with ids that count through; rows of one source keep theirs."""
     if len(several) == 1:
         return several[0]
-    table = pa.concat_tables([rows.table for rows in several], promote_options="permissive")
+    whole = pa.concat_tables([rows.table for rows in several], promote_options="permissive")
+    ids = np.concatenate([rows.id for rows in several])
+    if len({rows.source for rows in several}) == 1 and len(np.unique(ids)) == len(ids):
+        return Rows(whole, ids, several[0].source, several[0].roles)
     source = fingerprint("together", 1, rows=[rows.fingerprint for rows in several])
-    return Rows(table, np.arange(table.num_rows, dtype=np.int64), source, several[0].roles)
+    return Rows(whole, np.arange(whole.num_rows, dtype=np.int64), source, several[0].roles)
 
 
 def taught_rows(problem: Problem) -> Rows:

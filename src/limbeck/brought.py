@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,50 @@ def need_columns(problem: Problem, columns: Sequence[str], who: str) -> None:
     if missing:
         said = ", ".join(map(repr, missing))
         raise UserError(f"{who}: the rows have no column {said}; there are: {', '.join(problem.train.names)}")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An input that someone else's graph or service has.
+
+    Args:
+        name: as they call it.
+        dtype: NumPy's name of what it takes, or `text`; none where no column fills it.
+        shape: rows first; none where any length will do.
+    """
+
+    name: str
+    dtype: str | None
+    shape: tuple[int | None, ...]
+
+
+def plan_of(slots: Sequence[Slot], inputs: Mapping[str, str], who: str) -> dict[str, str]:
+    """Input -> the column that fills it; without `inputs`, the one of its name.
+
+    Raises:
+        UserError: an input that no column fills, or other inputs than there are.
+    """
+    names = [slot.name for slot in slots]
+    strange = [slot.name for slot in slots if slot.dtype is None]
+    if strange:
+        raise UserError(f"{who}: the inputs {few(strange)} are of types that no column fills")
+    plan = dict(inputs) or {name: name for name in names}
+    if set(plan) != set(names):
+        raise UserError(f"{who}: its inputs are {few(names)}, 'inputs' names {few(list(plan))}")
+    return {name: plan[name] for name in names}
+
+
+def filled(batch: Batch, slots: Sequence[Slot], plan: Mapping[str, str], who: str) -> dict[str, Array]:
+    """The columns of a plan as their inputs take them, first axis the row.
+
+    Raises:
+        UserError: a column does not fit its input.
+    """
+    fed = {}
+    for slot in slots:
+        where = f"{who}: column '{plan[slot.name]}' for input '{slot.name}'"
+        fed[slot.name] = tensor(batch[plan[slot.name]], str(slot.dtype), slot.shape, where)
+    return fed
 
 
 @dataclass(frozen=True)
@@ -116,6 +160,30 @@ class Reading:
         if self.classes:
             numbers = numbers[:, [self.classes.index(value) for value in self.axis.values]]
         return Signals({self.name: numbers.astype(np.float32)}, {self.name: self.said}, notes=notes)
+
+    def asked(
+        self, ask: Callable[[dict[str, Array]], Array], fed: Mapping[str, Array], rows: int, size: int
+    ) -> Signals:
+        """The main signal of rows that are asked about in pieces.
+
+        Args:
+            ask: inputs of some rows to their numbers.
+            fed: inputs of all rows, first axis the row.
+            rows: how many there are.
+            size: of a piece, at most.
+
+        Raises:
+            UserError: a piece is not answered row by row, or as `__call__` says.
+        """
+        # No rows: many graphs cannot be asked about nothing, and the axis knows the width.
+        pieces = [np.zeros((0, len(self.axis)))] if rows == 0 else []
+        for at in range(0, rows, size):
+            said = np.asarray(ask({name: values[at : at + size] for name, values in fed.items()}))
+            wanted = min(size, rows - at)
+            if said.shape[:1] != (wanted,) or (pieces and said.shape[1:] != pieces[0].shape[1:]):
+                raise UserError(f"{self.who} answered {said.shape} numbers to {wanted} rows")
+            pieces.append(said)
+        return self(np.concatenate(pieces))
 
     def _both(self, one: Array) -> Array:
         if self.kind == "probabilities":
@@ -219,8 +287,3 @@ def _typed(values: Any, dtype: str, where: str) -> Array:
 
 def _spell(shape: Sequence[int | None]) -> str:
     return "x".join("?" if n is None else str(n) for n in shape)
-
-
-def columns_of(plan: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
-    """Every column of a plan of inputs, once, in order."""
-    return tuple(dict.fromkeys(name for columns in plan.values() for name in columns))

@@ -13,15 +13,13 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from limbeck import parts
-from limbeck.bind import hard_name, open_source
+from limbeck.bind import check_option, hard_name, open_source, roles_read, roles_said
 from limbeck.errors import LimbeckError, Mistake, UserError
-from limbeck.recipe import Data, Lines, Recipe, Student, Teacher, Training, dotted
+from limbeck.recipe import Data, Recipe, Student, Teacher, Training
 from limbeck.split import assign
-from limbeck.table import find_file, reader_for
+from limbeck.table import check_labels, find_file, reader_for
 from limbeck.task import Source, Task
-
-ROLES = ("user", "item", "time", "label", "text", "weight", "id", "split", "privileged")
-"""The roles that some part knows, whatever the task; tasks add their own."""
+from limbeck.yaml_lines import Lines, dotted
 
 LOOKED = (
     "its form", "parts and their settings", "files and columns", "roles", "splits", "losses", "optimisers",
@@ -123,15 +121,14 @@ def _settings(found: Found, sort: str, name: str, settings: Mapping[str, Any], p
 def _options(found: Found, task: Task | None, recipe: Recipe) -> None:
     if task is None:
         return
-    for key in recipe.options:
-        if key not in task.options:
-            found.unknown(f"task '{task.name}' has no option", key, list(task.options), "options", key)
-    for i, protocol in enumerate(recipe.protocols):
-        for key in protocol.options:
+    places: list[tuple[Path_, dict[str, Any]]] = [(("options",), recipe.options)]
+    places += [(("protocols", i, "options"), protocol.options) for i, protocol in enumerate(recipe.protocols)]
+    for path, options in places:
+        for key, value in options.items():
             if key not in task.options:
-                found.unknown(
-                    f"task '{task.name}' has no option", key, list(task.options), "protocols", i, "options", key
-                )
+                found.unknown(f"task '{task.name}' has no option", key, list(task.options), *path, key)
+            else:
+                found.tried((*path, key), partial(check_option, task, key, value))
 
 
 def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | None:
@@ -140,7 +137,10 @@ def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | N
         lacking = [role for role in task.roles if role not in source.rows.roles]
         for role in lacking:
             found.add(f"task '{task.name}' needs a column with the role '{role}'; name it here", "data", "roles")
-        source = None if lacking else source  # a split would trip over the same
+        if lacking:
+            source = None  # a split would trip over the same
+        elif not task.takes_unlabelled:
+            found.tried(("data", "roles", "label"), partial(check_labels, source.rows))
     for i, spec in enumerate(data.unlabelled):
         path: Path_ = ("data", "unlabelled", i)
         if "make" in spec:
@@ -157,11 +157,9 @@ def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | N
 
 
 def _source(found: Found, task: Task | None, data: Data, base: Path, path: Path_) -> Source | None:
-    known = {*ROLES, *(task.roles if task else ()), *(task.optional_roles if task else ())}
-    roles = data.settings.get("roles", {})
-    for role in roles if isinstance(roles, dict) else ():
-        if role not in known:
-            found.unknown("nobody knows the role", str(role), sorted(known), *path, "roles", role)
+    for role in roles_said(data):
+        if task is not None and role not in roles_read(task):
+            found.unknown(f"task '{task.name}' has no use for the role", role, roles_read(task), *path, "roles", role)
     before = len(found.mistakes)
     if data.pack is not None:
         found.tried((*path, "pack"), lambda: parts.get("packs", str(data.pack)))
@@ -225,13 +223,8 @@ def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, 
                 _refused(found, wrong, place)
             else:
                 _teacher(found, task, recipe, member, place, base)
-    named = teacher.settings.get("path")
-    if isinstance(named, str) and part is not None:
-        if str(teacher.source) == "artifact":
-            if not (base / Path(named).expanduser() / "manifest.json").is_file():
-                found.add(f"there is no artifact in '{named}'", *path, "path")
-        else:
-            found.tried((*path, "path"), lambda: find_file(named, base))
+    if hasattr(part, "find"):
+        found.tried((*path, "path"), lambda: part.find(base))
 
 
 def _student(found: Found, task: Task | None, recipe: Recipe, student: Student, i: int) -> Any:

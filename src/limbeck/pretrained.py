@@ -15,7 +15,9 @@ def bring_folder(source: str) -> Path:
     """The Hugging Face folder that a recipe names, brought to this machine if need be.
 
     Args:
-        source: a folder, `pack:NAME`, or a hub name such as `org/name`, with `@revision` if wanted.
+        source: the absolute path of a folder (or `~`), `pack:NAME`, or a hub name such as `org/name`, with
+            `@revision` if wanted. A relative path is none of these: it could lead anywhere, and be taken
+            for a hub name, so it is never looked at.
 
     Raises:
         UserError: there is no such folder, or it cannot be had.
@@ -28,9 +30,7 @@ def bring_folder(source: str) -> Path:
         if not isinstance(folder, Path):
             raise UserError(f"pack '{pack}' holds rows, not the weights of a network")
         return folder
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
-    return _snapshot(source, local=False)
+    return _folder(source) or _snapshot(source, local=False)
 
 
 def folder_here(source: str) -> Path | None:
@@ -40,12 +40,18 @@ def folder_here(source: str) -> Path | None:
         from limbeck.fetch import find_pack
 
         return bring_folder(source) if find_pack(pack).here else None
-    if Path(source).expanduser().is_dir():
-        return Path(source).expanduser()
+    folder = _folder(source)
+    if folder is not None:
+        return folder
     try:
         return _snapshot(source, local=True)
     except UserError:  # not here is an answer, not a mistake
         return None
+
+
+def _folder(source: str) -> Path | None:
+    path = Path(source).expanduser()
+    return path if path.is_absolute() and path.is_dir() else None
 
 
 def _pack(source: str) -> str | None:
@@ -64,7 +70,10 @@ def _snapshot(source: str, *, local: bool) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     name, _, revision = source.partition("@")
-    wanted = f"'{source}' is no folder here; wanted: a Hugging Face folder, 'pack:NAME', or a hub name like 'org/name'"
+    wanted = (
+        f"'{source}' is no folder here; wanted: the absolute path of a Hugging Face folder, 'pack:NAME', "
+        "or a hub name like 'org/name'"
+    )
     if not re.fullmatch(r"[\w.-]+/[\w.-]+|[\w-]+", name):
         raise UserError(wanted)
     try:

@@ -7,26 +7,25 @@ import errno
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from limbeck import parts
 from limbeck.atomic import replacing
 from limbeck.cache import cache_folder
-from limbeck.errors import UserError
+from limbeck.errors import UserError, few
 from limbeck.task import Source
 from limbeck.types import Array, Rows, fingerprint
 
 Roles = dict[str, str | list[str]]
-Convert = Callable[[Path], tuple[pa.Schema, Iterable[pa.RecordBatch]]]
 
-NEVER_MISSING = ("label", "user", "item", "time", "weight")
-SHOWN = 5
-"""How many offending ids a message names."""
+ROLES = ("id",)
+"""The role that is read here, whatever the task."""
+NEVER_MISSING = ("user", "item", "time", "weight")
 
 
 def reader_for(path: str) -> str:
@@ -45,11 +44,24 @@ def reader_for(path: str) -> str:
     return endings[max(fitting, key=len)]
 
 
-def find_file(path: str, base: Path) -> Path:
-    """The file that a recipe names.
+def find(path: str, base: Path) -> Path:
+    """What a recipe names, be it there or not.
 
     Recipes travel between people, so a relative path may not leave the recipe's folder, whether by
-    `..` or through a link; an absolute path is the user's own word.
+    `..` or through a link; an absolute path (or `~`) is the user's own word.
+
+    Raises:
+        UserError: it leaves the folder.
+    """
+    place = Path(path).expanduser()
+    found = (base / place).resolve()
+    if not place.is_absolute() and not found.is_relative_to(base.resolve()):
+        raise UserError(f"'{path}' leaves the recipe's folder; put it inside or give an absolute path")
+    return found
+
+
+def find_file(path: str, base: Path) -> Path:
+    """The file that a recipe names.
 
     Args:
         path: as typed.
@@ -59,12 +71,10 @@ def find_file(path: str, base: Path) -> Path:
         UserError: it leaves the folder, is missing, is a folder, or is empty.
     """
     try:
-        file = (base / path).resolve()
+        file = find(path, base)
         size = file.stat().st_size if file.exists() else None
     except (OSError, RuntimeError, ValueError) as wrong:
         raise UserError(f"'{path}' cannot be opened: {wrong}") from wrong
-    if not Path(path).is_absolute() and not file.is_relative_to(base.resolve()):
-        raise UserError(f"'{path}' leaves the recipe's folder; put the file inside it or give an absolute path")
     if size is None:
         raise UserError(f"there is no file '{path}'; relative paths count from the recipe's folder, {base}")
     if file.is_dir():
@@ -108,17 +118,36 @@ def check_text(file: Path, encoding: str = "utf-8") -> None:
             read, lines = read + len(chunk), lines + chunk.count(b"\n")
 
 
-def converted(
-    file: Path, convert: Convert, *, reader: str, version: int, settings: Mapping[str, Any]
-) -> tuple[pa.Table, str]:
-    """A file's rows, converted to uncompressed Arrow in the cache the first time, and mapped.
+@dataclass(frozen=True)
+class Conversion:
+    """How a row source makes Arrow of a file.
 
     Args:
-        file: what to read.
-        convert: reads it.
         reader: the row source's name.
+        convert: reads a file.
         version: raised whenever the reader would make other rows of the same file.
         settings: those that change the rows; JSON values.
+    """
+
+    reader: str
+    convert: Callable[[Path], tuple[pa.Schema, Iterable[pa.RecordBatch]]]
+    version: int = 1
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_file(path: str, base: Path, roles: Roles, how: Conversion) -> Source:
+    """The rows of one file that a recipe names.
+
+    Raises:
+        UserError: as `find_file`, `converted` and `source_of` say.
+    """
+    file = find_file(path, base)
+    table, source = converted(file, how)
+    return source_of(table, source=source, roles=roles, facts={"file": file.name})
+
+
+def converted(file: Path, how: Conversion) -> tuple[pa.Table, str]:
+    """A file's rows, converted to uncompressed Arrow in the cache the first time, and mapped.
 
     Returns:
         The table, and the fingerprint of the file's bytes under this reader.
@@ -126,11 +155,11 @@ def converted(
     Raises:
         UserError: the file is damaged, holds no rows, or names a column twice.
     """
-    source = fingerprint(f"rows of {reader}", version, content=digest(file), settings=dict(settings))
+    source = fingerprint(f"rows of {how.reader}", how.version, content=digest(file), settings=dict(how.settings))
     kept = cache_folder("rows") / f"{source}.arrow"
     if not kept.exists():
-        with explained(file, reader):
-            schema, batches = convert(file)
+        with explained(file, how.reader):
+            schema, batches = how.convert(file)
             check_names(schema, file.name)
             write_table(kept, schema, batches, said=file.name)
     return map_table(kept), source
@@ -249,28 +278,27 @@ def _ids(column: pa.ChunkedArray, name: str) -> Array:
     ordered = np.sort(ids)
     twice = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
     if len(twice):
-        raise UserError(f"column '{name}' has the role 'id' but repeats {_some(twice)}; every row needs its own id")
+        raise UserError(
+            f"column '{name}' has the role 'id' but repeats {few(twice.tolist())}; every row needs its own id"
+        )
     return ids
 
 
 def check_roles(rows: Rows) -> None:
-    """Refuse rows whose label, user, item, time or weight is missing, and text that is not text.
+    """Refuse rows whose user, item, time or weight is missing, and text that is not text.
 
-    Missing is null, NaN, or an empty string.
+    Missing is null, NaN, or an empty string. A class may be missing, for a task can have a use for rows
+    without a label; a label in floating point is a measurement, and one that is missing an accident.
 
     Raises:
         UserError: with the count and the first ids.
     """
     for role in NEVER_MISSING:
-        name = rows.roles.get(role)
-        if not isinstance(name, str):
-            continue
-        where = np.flatnonzero(_missing(rows.table.column(name)))
-        if len(where):
-            raise UserError(
-                f"{len(where)} of {len(rows)} rows have no {role}: column '{name}' is empty or not a number "
-                f"at id {_some(rows.id[where])}; mend or drop those rows"
-            )
+        if isinstance(rows.roles.get(role), str):
+            _need(rows, role, "mend or drop those rows")
+    label = rows.roles.get("label")
+    if isinstance(label, str) and pa.types.is_floating(rows.table.schema.field(label).type):
+        _need(rows, "label", "mend or drop those rows; classes that may be empty are text or whole numbers")
     name = rows.roles.get("text")
     if isinstance(name, str):
         kind = rows.table.schema.field(name).type
@@ -279,15 +307,21 @@ def check_roles(rows: Rows) -> None:
             raise UserError(f"column '{name}' has the role 'text' and holds {kind} values; strings were wanted")
 
 
-def _missing(column: pa.ChunkedArray) -> Array:
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    missing = pc.is_null(column, nan_is_null=True)
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-        missing = pc.or_(missing, pc.fill_null(pc.equal(column, pa.scalar("", column.type)), True))
-    found: Array = missing.to_numpy()
-    return found
+def check_labels(rows: Rows) -> None:
+    """Refuse rows without a label, for a task that has no use for them.
+
+    Raises:
+        UserError: with the count and the first ids.
+    """
+    if isinstance(rows.roles.get("label"), str):
+        _need(rows, "label", "mend or drop those rows, which nobody can learn from here")
 
 
-def _some(ids: Array) -> str:
-    return ", ".join(map(str, ids[:SHOWN])) + (", ..." if len(ids) > SHOWN else "")
+def _need(rows: Rows, role: str, mend: str) -> None:
+    name = rows.role(role)
+    where = np.flatnonzero(rows.missing(name))
+    if len(where):
+        raise UserError(
+            f"{len(where)} of {len(rows)} rows have no {role}: column '{name}' is empty or not a number "
+            f"at id {few(rows.id[where].tolist())}; {mend}"
+        )

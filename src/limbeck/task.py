@@ -112,20 +112,22 @@ class Task:
 
     Args:
         name: as in the recipe.
-        roles: the roles its rows must have; `optional_roles` those it can use.
+        roles: the roles its rows must have; `optional_roles` those it can use. Others are refused.
         signal: the main signal and its kind; the long axis is `Problem.axis`.
         prepare: (source, part of every row, options) -> problem. The part of a row is 0 train,
             1 validation, 2 test, 3 left out.
         targets: (rows, problem) -> the arrays its hard loss reads, first axis the row; unlabelled
             rows carry targets that the hard loss skips.
         hard: the name of its hard loss.
-        metrics: name -> function of a judgement's columns; the first is the headline.
+        metrics: name -> function of a judgement's columns; the first is the headline. They are means over
+            rows as they are: a row's `weight` is for training only.
         judge: (predictor, rows, problem) -> judgement.
         higher_is_better: of the headline.
         chance: the headline of a blind guess where that is known (.5 for AUC), else none.
         baselines: names of the models it calls trivial.
         answer: (signals, axis, batch, how many) -> one answer a row, for people and servers.
         options: the settings `prepare` takes, with their defaults.
+        takes_unlabelled: whether a row whose label is missing may feed distillation; else it is refused.
         show: (problem, judgement, i) -> what row i wanted (`truth`) and was told (`answer`), in words,
             and where there is one the probability of the truth (`p`).
         apart: (judgement, judgement) -> how far two predictors' answers are apart, (N,) in [0, 1].
@@ -148,6 +150,7 @@ class Task:
     chance: float | None = None
     optional_roles: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    takes_unlabelled: bool = False
     apart: Callable[[Judgement, Judgement], Array] = top_apart
     draft: Callable[[Rows, Mapping[str, str]], Iterable[str]] | None = None
 

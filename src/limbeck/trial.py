@@ -13,7 +13,6 @@ import torch
 
 from limbeck import parts
 from limbeck.bind import bind, hard_term, knowledge_of, objective_of, problem_of
-from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge, keep, unpack
 from limbeck.live import dry_batch, recall
 from limbeck.loader import TableLoader
@@ -87,7 +86,7 @@ def fresh(task: Task, lesson: Lesson, *, teacher: bool) -> Fresh:
         teacher: whether there is one; without, the terms that need it are left out, as the twin's are.
     """
     family = parts.make("models", lesson.family, dict(lesson.settings))
-    encoder = family.encoder(lesson.problem)
+    encoder = lesson.encoder(family)
     outputs = len(lesson.problem.axis)
     torch.manual_seed(lesson.seed)
     model = Model(lesson.family, dict(lesson.settings), encoder, family.module(encoder, outputs), outputs)
@@ -119,9 +118,6 @@ def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
 def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None:
     some = replace(problem, train=problem.train.slice(0, SOME))
     made = fresh(task, lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None), teacher=True)
-    hidden = [name for name in made.model.reads if name not in problem.reads]
-    if hidden:
-        raise UserError(f"it reads {', '.join(map(repr, hidden))}; a student may read {', '.join(problem.reads)}")
     known = MadeUp(task, len(problem.axis), knowledge_of(recipe, made.objective.temperatures))
     batch = made.loader.gather(torch.arange(len(made.loader.tensors["id"])))
     recalled = recall(known, torch.device("cpu"))
@@ -134,9 +130,12 @@ def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None
 
 
 def _open(teacher: Teacher, problem: Problem, base: Path) -> None:
-    """Open a teacher that lies in a file; services are asked when the run needs them."""
+    """Open a teacher that is brought; services are asked when the run needs them."""
     for member in teacher.members:
         _open(member, problem, base)
-    if isinstance(teacher.settings.get("path"), str) and teacher.source is not None:
-        predictor = parts.make("teachers", teacher.source, teacher.settings).open(problem, base)
+    if teacher.source is None or teacher.joins:
+        return
+    part = parts.make("teachers", teacher.source, teacher.settings)
+    if not getattr(part, "asks_a_service", False):
+        predictor = part.open(problem, base)
         predictor(problem.train.slice(0, 2).batch(predictor.reads))

@@ -273,6 +273,16 @@ class Rows:
             raise UserError(f"no column '{name}'; there are: {', '.join(self.names)}")
         return _raw(self.table.column(name))
 
+    def missing(self, name: str) -> Array:
+        """Whether a column's value is null, NaN or empty text, bool (N,)."""
+        column = self.table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        missing = pc.is_null(column, nan_is_null=True)
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            missing = pc.or_(missing, pc.fill_null(pc.equal(column, pa.scalar("", column.type)), True))
+        return np.asarray(missing.to_numpy())
+
     def batch(self, names: Sequence[str] | None = None) -> Batch:
         """All these rows as one batch of raw columns."""
         names = self.names if names is None else names

@@ -68,9 +68,12 @@ def test_names_without_rows_and_names_twice_are_refused(tmp_path):
         _rows(tmp_path, "a,b,a\n1,2,3\n")
 
 
-def test_an_empty_label_is_named_and_an_empty_text_is_fine(tmp_path):
+def test_an_empty_measurement_is_named_and_an_empty_class_or_text_is_fine(tmp_path):
     with pytest.raises(UserError, match=r"1 of 2 rows have no label.* id 1"):
-        _rows(tmp_path, "text,label\na,great\nb,\n", roles={"label": "label"})
+        _rows(tmp_path, "text,label\na,0.5\nb,\n", roles={"label": "label"})
+    for label in ("great", "1"):
+        rows = _rows(tmp_path, f"text,label\na,{label}\nb,\n", roles={"label": "label"})
+        assert rows.missing("label").tolist() == [False, True]
     assert len(_rows(tmp_path, "text,label\n,great\nb,poor\n", roles={"label": "label", "text": "text"})) == 2
 
 

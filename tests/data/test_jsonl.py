@@ -52,6 +52,7 @@ def test_a_name_twice_in_a_line_is_refused(tmp_path):
         _rows(tmp_path, '{"a": 1, "a": 2}\n')
 
 
-def test_a_label_that_a_line_lacks_is_named(tmp_path):
+def test_a_measurement_that_a_line_lacks_is_named_and_a_class_is_missing(tmp_path):
     with pytest.raises(UserError, match=r"1 of 2 rows have no label.* id 1"):
-        _rows(tmp_path, '{"a": 1, "b": 1}\n{"b": 2}\n', roles={"label": "a"})
+        _rows(tmp_path, '{"a": 0.5, "b": 1}\n{"b": 2}\n', roles={"label": "a"})
+    assert _rows(tmp_path, '{"a": 1, "b": 1}\n{"b": 2}\n', roles={"label": "a"}).missing("a").tolist() == [False, True]

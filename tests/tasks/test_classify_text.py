@@ -112,14 +112,6 @@ def test_no_text_is_ever_in_two_parts(rows: list[Row]) -> None:
     assert len(texts) + gone == len(there)
 
 
-def test_without_validation_rows_a_share_of_training_is_set_aside_by_text() -> None:
-    rows: list[Row] = [(f"text {i}", "yes" if i % 3 else "no", 2 * (i % 5 == 0)) for i in range(500)]
-    problem, turned = prepare(rows, validation=0.25), prepare(rows[::-1], validation=0.25)
-    assert 0.15 < len(problem.validation) / 400 < 0.35
-    assert set(problem.validation.column("review")) == set(turned.validation.column("review"))
-    assert len(problem.test) == 100
-
-
 def test_the_axis_comes_from_training_rows_and_is_sorted() -> None:
     numbers = prepare([(text, 10 if label == "yes" else 9, part) for text, label, part in PLENTY])
     assert numbers.axis.values == ("9", "10")
@@ -143,7 +135,8 @@ def test_a_few_unseen_labels_are_dropped_with_words_and_many_are_refused() -> No
     ("rows", "options", "words"),
     [
         ([(text, "yes", part) for text, _, part in PLENTY], {}, "only the label 'yes'"),
-        ([(text, label, 0) for text, label, _ in PLENTY], {}, "no labelled test row"),
+        ([(text, label, 0) for text, label, _ in PLENTY], {}, "no labelled validation row"),
+        ([(text, label, int(part == 1)) for text, label, part in PLENTY], {}, "no labelled test row"),
         ([(text, label, part) for text, label, part in PLENTY if part], {}, "no label"),
         (PLENTY, {"positive": "oui"}, "positive is 'oui'"),
         ([*PLENTY, ("third", "so", 0)], {"positive": "yes"}, "for two classes"),

@@ -155,6 +155,41 @@ def test_the_catalogue_and_the_users_are_those_of_training_rows() -> None:
     assert TASK.targets(problem.test, problem)["targets"].tolist() == [[-1]]
 
 
+def test_what_a_user_already_has_is_no_target_and_is_counted() -> None:
+    rows: list[Row] = [
+        ("ann", "a", 0, 0), ("ann", "b", 1, 0), ("bob", "a", 0, 0), ("bob", "c", 1, 0), ("eve", "d", 0, 0),
+        ("ann", "c", 2, 1), ("ann", "a", 3, 1),  # a again
+        ("ann", "c", 4, 2), ("ann", "d", 5, 2),  # c again, from validation
+        ("bob", "a", 6, 2), ("bob", "c", 7, 2),  # nothing new
+        ("zoe", "a", 0, 2), ("zoe", "b", 1, 2), ("yan", "a", 0, 1),  # nobody knows them
+    ]  # fmt: skip
+    problem = prepare(rows, history="known")
+    assert lists(problem.validation, "targets") == {"ann": ["c"]}
+    assert lists(problem.test, "targets") == {"ann": ["d"]}
+    assert lists(problem.test, "history") == lists(problem.test, "seen") == {"ann": ["a", "b", "c", "a"]}
+    assert problem.facts["interactions_with_what_a_user_had_left_out"] == {"validation": 1, "test": 3}
+    assert problem.facts["users_wanting_only_what_they_had"] == {"validation": 0, "test": 1}
+    assert problem.facts["users_without_training_rows"] == {"validation": 1, "test": 1}
+    oracle = Says(np.eye(4)[[3, 0, 0]], ["ann", "bob", "eve"])
+    assert TASK.judge(oracle, problem.test, problem).metrics["recall@10"] == 1.0
+
+
+def test_without_repeats_and_strangers_nothing_is_left_out() -> None:
+    problem = prepare(shop())
+    for fact in ("interactions_with_what_a_user_had_left_out", "users_wanting_only_what_they_had",
+                 "users_without_training_rows"):  # fmt: skip
+        assert problem.facts[fact] == {"validation": 0, "test": 0}
+    assert sum(map(len, lists(problem.test, "targets").values())) == problem.facts["interactions"]["test"]
+
+
+def test_a_catalogue_beyond_what_is_scored_at_once_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "CATALOGUE", 40)
+    assert len(prepare(shop()).axis) == 40
+    monkeypatch.setattr(recommend, "CATALOGUE", 39)
+    with pytest.raises(UserError, match="the training rows have 40 items; up to 39 can be ranked"):
+        prepare(shop())
+
+
 def test_only_ratings_at_or_above_positive_are_interactions() -> None:
     rows: list[Row] = [("ann", item, time, 2 * (time > 3)) for time, item in enumerate("abcdef")]
     problem = prepare(rows, [5, 1, 4, 4, 2, 5], positive=4)

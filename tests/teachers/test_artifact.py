@@ -51,6 +51,18 @@ def test_a_student_is_the_next_teacher(tmp_path):
     check_teacher(teacher, problem().test)
 
 
+def test_an_artifact_outside_the_recipes_folder_is_named_by_an_absolute_path(tmp_path):
+    inner = tmp_path / "recipes"
+    for folder in (inner, tmp_path / "student"):
+        folder.mkdir()
+    write(tmp_path / "student")
+    (inner / "link").symlink_to(tmp_path / "student")
+    for path in ("../student", "link"):
+        with pytest.raises(UserError, match=f"'{path}' leaves the recipe's folder; put it inside or give an absolute"):
+            Artifact(path).open(problem(), inner)
+    assert Artifact(str(tmp_path / "student")).find(inner) == tmp_path / "student"
+
+
 def test_what_does_not_fit_is_said_at_once(tmp_path):
     write(tmp_path)
     turned = Axis("label", ("b", "a", "c"))
@@ -60,7 +72,7 @@ def test_what_does_not_fit_is_said_at_once(tmp_path):
         Artifact(".").open(problem(column="text"), tmp_path)
     with pytest.raises(UserError, match="has no int8 file"):
         Artifact(".", precision="int8").open(problem(), tmp_path)
-    with pytest.raises(UserError, match="is no artifact"):
+    with pytest.raises(UserError, match="there is no artifact in 'elsewhere'"):
         Artifact("elsewhere").open(problem(), tmp_path)
     (tmp_path / "axis.json").write_text("{}", encoding="utf-8")
     with pytest.raises(StoreDamaged):

@@ -146,7 +146,7 @@ def ask(server, **settings):
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("batch", [256, 7, 1])
 def test_answers_are_the_functions_own(server, binary, batch):
-    teacher = ask(server, binary=binary, batch=batch)
+    teacher = ask(server, binary=binary, rows_per_request=batch)
     said = teacher(problem().test.batch())
     assert np.allclose(said["logits"], WANTED, atol=1e-5)
     assert len(server.seen) - 1 == -(-N // batch)
@@ -155,7 +155,7 @@ def test_answers_are_the_functions_own(server, binary, batch):
 
 
 def test_it_keeps_the_promises_of_a_teacher(server):
-    check_teacher(ask(server, batch=3), problem().test.slice(0, 8))
+    check_teacher(ask(server, rows_per_request=3), problem().test.slice(0, 8))
 
 
 @pytest.mark.parametrize("datatype", ["FP64", "FP32"])
@@ -284,7 +284,7 @@ def test_secrets_come_from_the_environment_and_stay_out_of_sight(server, monkeyp
 
 def test_the_fingerprint_is_of_what_is_asked_and_not_of_how(server):
     first = ask(server).fingerprint
-    assert ask(server, batch=3, binary=False, retries=0, timeout=9.0).fingerprint == first
+    assert ask(server, rows_per_request=3, binary=False, retries=0, timeout=9.0).fingerprint == first
     others = {ask(server, revision="2").fingerprint, ask(server, version="3").fingerprint}
     server.datatype = "FP64"
     assert len({first, *others, ask(server).fingerprint}) == 4
@@ -298,8 +298,8 @@ def test_the_fingerprint_is_of_what_is_asked_and_not_of_how(server):
         ({"url": "http://[::1"}, "'url' must look like"),
         ({"model_name": "../admin"}, "model_name is '../admin'"),
         ({"version": "1/2"}, "version is '1/2'"),
-        ({"batch": 0}, "batch must be 1 or more"),
-        ({"inputs": {"price": "price"}}, "the model's inputs are 'price', 'title', 'stock', 'inputs' names 'price'"),
+        ({"rows_per_request": 0}, "rows_per_request must be 1 or more"),
+        ({"inputs": {"price": "price"}}, "its inputs are 'price', 'title', 'stock', 'inputs' names 'price'"),
         ({"inputs": {"price": "sku", "title": "title", "stock": "stock"}}, "no column 'sku'"),
         ({"output": "rank"}, "no output 'rank' of floats; there are: 'y'"),
         ({"classes": ("no", "maybe")}, "unknown to the task: 'maybe'"),

@@ -107,3 +107,14 @@ def test_a_file_cut_short_anywhere_is_refused_before_lightgbm_dies_of_it(tmp_pat
     (tmp_path / "m.txt").write_bytes(text[:end])
     whole = Lightgbm("m.txt").open(problem(), tmp_path)
     assert whole(problem().test.batch())["logits"].shape == (200, 2)
+
+
+def test_a_teacher_on_one_thread_answers_the_same(tmp_path, monkeypatch):
+    grow(tmp_path)
+    teacher = Lightgbm("m.txt").open(problem(), tmp_path)
+    alone, asked, used = teacher.on_threads(1), problem().test.batch(), []
+    predict = lightgbm.Booster.predict
+    monkeypatch.setattr(lightgbm.Booster, "predict", lambda *a, **k: used.append(k["num_threads"]) or predict(*a, **k))
+    assert np.array_equal(alone(asked)["logits"], teacher(asked)["logits"])
+    assert used == [1, 0]
+    assert alone.fingerprint == teacher.fingerprint

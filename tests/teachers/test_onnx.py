@@ -69,7 +69,7 @@ def test_a_scikit_learn_classifier_has_its_own_probabilities(tmp_path, classes):
     exported = to_onnx(model, X[:1], options={"zipmap": False})
     (tmp_path / "m.onnx").write_bytes(exported.SerializeToString())
     asked = problem(Axis("label", tuple("abc"[:classes])))
-    teacher = Onnx("m.onnx", features=("price", "age"), kind="probabilities", batch=7).open(asked, tmp_path)
+    teacher = Onnx("m.onnx", features=("price", "age"), kind="probabilities", rows_per_run=7).open(asked, tmp_path)
     said = teacher(asked.test.batch())
     assert np.allclose(softmax(said["logits"]), model.predict_proba(X), atol=1e-5)
     assert teacher.reads == ("price", "age")
@@ -99,7 +99,7 @@ def test_several_inputs_are_filled_each_by_its_own_column(tmp_path):
 def test_an_answer_that_has_not_one_entry_a_row_is_refused(tmp_path):
     node = helper.make_node("ReduceSum", ["x"], ["y"], keepdims=1)
     graph(tmp_path, [node], [("x", TensorProto.FLOAT, [None, 1])], [("y", TensorProto.FLOAT, [1, 1])])
-    with pytest.raises(UserError, match=r"'y' has shape \(1, 1\) for 2 rows"):
+    with pytest.raises(UserError, match=r"answered \(1, 1\) numbers to 2 rows"):
         Onnx("m.onnx", inputs={"x": "age"}, kind="logits").open(problem(), tmp_path)
 
 
@@ -124,7 +124,7 @@ def test_dictionaries_are_refused_with_the_way_to_export(tmp_path):
 )
 def test_columns_fill_inputs_of_every_type_and_shape(tmp_path, column, datatype, shape, wanted):
     doubled(tmp_path, datatype, shape)
-    teacher = Onnx("m.onnx", inputs={"x": column}, batch=16, kind="logits").open(problem(), tmp_path)
+    teacher = Onnx("m.onnx", inputs={"x": column}, rows_per_run=16, kind="logits").open(problem(), tmp_path)
     assert np.allclose(teacher(problem().test.batch())["logits"], np.array([wanted, wanted]).T, atol=1e-6)
     assert teacher(problem().test.slice(0, 0).batch())["logits"].shape == (0, 2)
 
@@ -151,14 +151,14 @@ def test_columns_that_do_not_fit_are_refused_in_words(tmp_path, column, datatype
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"inputs": {"z": "age"}}, "the graph's inputs are 'x', 'inputs' names 'z'"),
+        ({"inputs": {"z": "age"}}, "its inputs are 'x', 'inputs' names 'z'"),
         ({"inputs": {}}, "the rows have no column 'x'"),
         ({"inputs": {"x": "sku"}}, "the rows have no column 'sku'"),
         ({"output": "z"}, "no output 'z' of floats; there are: 'y'"),
         ({"classes": ("yes", "maybe")}, "unknown to the task: 'maybe'; missing: 'no'"),
         ({"features": ("age",)}, "'inputs' must not be given beside it"),
         ({"path": "none.onnx"}, "no file 'none.onnx'"),
-        ({"batch": 0}, "batch is 0"),
+        ({"rows_per_run": 0}, "rows_per_run is 0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused_in_words(tmp_path, settings, words):
@@ -224,7 +224,20 @@ def test_the_fingerprint_is_of_file_and_settings(tmp_path):
         return Onnx(**{"path": "m.onnx", "inputs": {"x": "age"}, "kind": "logits", **more}).open(problem(), tmp_path)
 
     first = told().fingerprint
-    assert told(batch=3).fingerprint == first
+    assert told(rows_per_run=3).fingerprint == first
     others = [told(inputs={"x": "price"}).fingerprint, told(classes=("yes", "no")).fingerprint]
     doubled(tmp_path, TensorProto.DOUBLE, [None, 1])
     assert len({first, *others, told().fingerprint}) == 4
+
+
+def test_a_teacher_on_one_thread_answers_the_same(tmp_path):
+    doubled(tmp_path, TensorProto.FLOAT, [None, 1])
+    teacher = Onnx("m.onnx", inputs={"x": "age"}, kind="logits").open(problem(), tmp_path)
+    alone = teacher.on_threads(1)
+    assert alone.session.get_session_options().intra_op_num_threads == 1
+    assert alone.fingerprint == teacher.fingerprint
+    asked = problem().test.batch()
+    assert np.array_equal(alone(asked)["logits"], teacher(asked)["logits"])
+    (tmp_path / "m.onnx").write_bytes(b"another")
+    with pytest.raises(UserError, match="changed since it was opened"):
+        teacher.on_threads(1)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from limbeck.errors import UserError
-from limbeck.table import Roles, check_text, converted, find_file, source_of
+from limbeck.table import Conversion, Roles, check_text, read_file
 from limbeck.task import Source
 
 
@@ -37,10 +37,8 @@ class Csv:
 
     def read(self, base: Path) -> Source:
         """The rows of the file, named from the folder `base`."""
-        file = find_file(self.path, base)
         settings = {"delimiter": self._delimiter, "encoding": self.encoding, "types": self.types}
-        table, source = converted(file, self._convert, reader="csv", version=1, settings=settings)
-        return source_of(table, source=source, roles=self.roles, facts={"file": file.name})
+        return read_file(self.path, base, self.roles, Conversion("csv", self._convert, settings=settings))
 
     @property
     def _delimiter(self) -> str:

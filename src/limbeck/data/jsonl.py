@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyarrow import json as arrow_json
 
 from limbeck.errors import UserError
-from limbeck.table import Roles, check_text, converted, find_file, source_of
+from limbeck.table import Conversion, Roles, check_text, read_file
 from limbeck.task import Source
 
 BLOCK = 1 << 24
@@ -34,9 +34,7 @@ class Jsonl:
 
     def read(self, base: Path) -> Source:
         """The rows of the file, named from the folder `base`."""
-        file = find_file(self.path, base)
-        table, source = converted(file, _convert, reader="jsonl", version=1, settings={})
-        return source_of(table, source=source, roles=self.roles, facts={"file": file.name})
+        return read_file(self.path, base, self.roles, Conversion("jsonl", _convert))
 
 
 def _convert(file: Path) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:

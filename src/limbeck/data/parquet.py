@@ -10,7 +10,7 @@ from typing import ClassVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from limbeck.table import Roles, converted, find_file, source_of
+from limbeck.table import Conversion, Roles, read_file
 from limbeck.task import Source
 
 BATCH = 1 << 18
@@ -32,9 +32,7 @@ class Parquet:
 
     def read(self, base: Path) -> Source:
         """The rows of the file, named from the folder `base`."""
-        file = find_file(self.path, base)
-        table, source = converted(file, _convert, reader="parquet", version=1, settings={})
-        return source_of(table, source=source, roles=self.roles, facts={"file": file.name})
+        return read_file(self.path, base, self.roles, Conversion("parquet", _convert))
 
 
 def _convert(file: Path) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:

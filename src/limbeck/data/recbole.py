@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from limbeck.errors import UserError
-from limbeck.table import Roles, check_text, converted, find_file, source_of
+from limbeck.table import Conversion, Roles, check_text, converted, find_file, source_of
 from limbeck.task import Source
 from limbeck.types import fingerprint
 
@@ -56,7 +56,7 @@ class Recbole:
 
 
 def _read(file: Path) -> tuple[pa.Table, str]:
-    return converted(file, _convert, reader="recbole", version=1, settings={})
+    return converted(file, Conversion("recbole", _convert))
 
 
 def _convert(file: Path) -> tuple[pa.Schema, Iterable[pa.RecordBatch]]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from limbeck.attention import attended
 from limbeck.encoder import PAD, Encoder
 from limbeck.encoders.characters import Characters
 from limbeck.errors import UserError
@@ -41,10 +42,8 @@ class Block(nn.Module):
 
     def forward(self, states: Tensor, bias: Tensor) -> Tensor:
         """States (B, L, D) and what is added to the attention scores, (B, 1, 1, L), to states (B, L, D)."""
-        read = self.read(self.before_attention(states)).unflatten(2, (3, self.heads, -1))
-        query, key, value = read.permute(2, 0, 3, 1, 4).unbind(0)
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
-        states = states + self.dropout(self.write(seen.transpose(1, 2).flatten(2)))
+        seen = attended(self.before_attention(states), self.read, heads=self.heads, bias=bias)
+        states = states + self.dropout(self.write(seen))
         changed: Tensor = states + self.dropout(self.layer(self.before_layer(states)))
         return changed
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from limbeck.attention import attended
 from limbeck.encoder import RESERVED, Encoder
 from limbeck.encoders.history import History
 from limbeck.errors import UserError
@@ -41,12 +41,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) to (B, T, D); step t sees steps 0 to t."""
-        rows, steps, width = x.shape
-        parts = self.mix(self.before(x)).view(rows, steps, 3, self.heads, width // self.heads)
-        q, k, v = parts.permute(2, 0, 3, 1, 4).unbind(0)
         drop = self.dropout if self.training else 0.0
-        seen = functional.scaled_dot_product_attention(q, k, v, is_causal=True, dropout_p=drop)
-        x = x + self.drop(self.out(seen.transpose(1, 2).reshape(rows, steps, width)))
+        x = x + self.drop(self.out(attended(self.before(x), self.mix, heads=self.heads, causal=True, dropout=drop)))
         return x + self.drop(self.net(self.between(x)))
 
 

@@ -83,7 +83,7 @@ class Transformer:
     """A pretrained encoder with a new head.
 
     Args:
-        source: a Hugging Face folder, `pack:NAME`, or a hub name (`org/name`, with `@revision` if
+        source: the absolute path of a Hugging Face folder, `pack:NAME`, or a hub name (`org/name`, with `@revision` if
             wanted). Safetensors only; code that comes with weights is never run.
         length: tokens read of a text, special ones included.
         tail: how many of these come from the end of a text that is too long.

@@ -14,7 +14,7 @@ from limbeck import parts
 from limbeck.draft import line, protocol, shares
 from limbeck.encoder import as_text, lookup
 from limbeck.encoders.tfidf import analyzer_of
-from limbeck.errors import UserError
+from limbeck.errors import UserError, few
 from limbeck.task import Judgement, Problem, Source, Task, sliced
 from limbeck.types import Array, Axis, Batch, Predictor, Rows, Signals
 
@@ -34,14 +34,14 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     Two texts are the same when they are after Unicode's NFC and with runs of white space made one
     space. Of equal texts one is kept, in its own part: the labelled one of the smallest id (where
     none has a label, the one of the smallest id). Equal texts with different labels are all dropped.
-    Training rows without a label become `unlabelled`.
+
+    A row whose label is empty has none: among the training rows it becomes `unlabelled`, which only a
+    teacher can make useful; elsewhere it is left out. Both are counted in the facts.
 
     Options:
         deduplicate: remove duplicates.
         positive: of two classes, the one whose probability the AUC is about; it is the last of the
             axis. By default the last of the sorted labels.
-        validation: share of the training rows that is set aside where the split left no validation
-            rows, chosen by a hash of the text.
     """
     rows = source.rows
     texts = [_plain(text) for text in _texts(rows)]
@@ -50,8 +50,6 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     facts: dict[str, Any] = {"rows": int((part < LEFT_OUT).sum())}
     if options["deduplicate"]:
         facts |= _drop_duplicates(texts, label, rows.id, part)
-    if not ((part == 1) & (label != "")).any():
-        part[(part == 0) & (label != "") & (_draw(texts) < float(options["validation"]))] = 1
     axis = _axis(label[(part == 0) & (label != "")], options["positive"])
     facts |= _drop_unseen(label, part, axis)
     made = [rows.take(np.flatnonzero((part == p) & (label != ""))) for p in range(LEFT_OUT)]
@@ -88,13 +86,6 @@ def _labels(rows: Rows) -> Array:
 
 def _plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
-
-
-def _draw(texts: Sequence[str]) -> Array:
-    """A number in [0, 1) that a text always draws, float64 (N,)."""
-    import xxhash
-
-    return np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], np.uint64) / 2.0**64
 
 
 def _drop_duplicates(texts: Sequence[str], label: Array, id: Array, part: Array) -> dict[str, int]:
@@ -144,18 +135,15 @@ def _drop_unseen(label: Array, part: Array, axis: Axis) -> dict[str, Any]:
         if counts[name] > UNSEEN * max(1, int((part == p).sum())):
             raise UserError(
                 f"{counts[name]} of {int((part == p).sum())} {name} rows have labels that no training row has "
-                f"({_few(label[these])}); split so that training rows have every label"
+                f"({few(sorted(set(label[these].tolist())))}); split so that training rows have every label"
             )
     facts: dict[str, Any] = {"unseen_labels_dropped": counts}
     if unseen.any():
-        facts["unseen_labels"] = f"{int(unseen.sum())} rows left out: no training row has {_few(label[unseen])}"
+        facts["unseen_labels"] = (
+            f"{int(unseen.sum())} rows left out: no training row has {few(sorted(set(label[unseen].tolist())))}"
+        )
     part[unseen] = LEFT_OUT
     return facts
-
-
-def _few(values: Array) -> str:
-    names = sorted(set(values.tolist()))
-    return ", ".join(map(repr, names[:5])) + (" and others" if len(names) > 5 else "")
 
 
 def _count(mask: Array, part: Array) -> int:
@@ -168,7 +156,7 @@ def targets(rows: Rows, problem: Problem) -> dict[str, Array]:
 
 
 def judge(predictor: Predictor, rows: Rows, problem: Problem) -> Judgement:
-    """All labelled rows at once; texts of like length are asked about together.
+    """All labelled rows at once, each counting alike; texts of like length are asked about together.
 
     Raises:
         UserError: the predictor speaks of other classes than the task, or says NaN.
@@ -195,9 +183,7 @@ def _probabilities(said: Signals, axis: Axis) -> Array:
     values = np.asarray(said[name], np.float64)
     if values.ndim != 2 or values.shape[1] != len(axis):
         classes = values.shape[1] if values.ndim == 2 else 1
-        raise UserError(
-            f"'{name}' says {classes} classes, the task has {len(axis)} ({_few(np.array(axis.values, object))})"
-        )
+        raise UserError(f"'{name}' says {classes} classes, the task has {len(axis)} ({few(axis.values)})")
     if np.isnan(values).any():
         raise UserError(f"'{name}' holds NaN; no class can be read from it")
     if said.kinds[name] == "probabilities":
@@ -283,7 +269,8 @@ def _metric(file: str, name: str) -> Callable[[Mapping[str, Array]], float]:
 TASK = Task(
     name="classify_text",
     roles=("text", "label"),
-    optional_roles=("weight",),
+    optional_roles=("weight", "privileged"),
+    takes_unlabelled=True,
     signal=("logits", "logits"),
     prepare=prepare,
     targets=targets,
@@ -302,5 +289,5 @@ TASK = Task(
     apart=apart,
     draft=draft,
     chance=0.5,
-    options={"deduplicate": True, "validation": 0.1, "positive": None},
+    options={"deduplicate": True, "positive": None},
 )

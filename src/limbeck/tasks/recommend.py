@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from limbeck.types import Array, Axis, Batch, Lists, Predictor, Rows, Signals, f
 
 LIST = 20
 CHUNK = 512
+CATALOGUE = 50_000
+"""Items at most: every model and loss here scores the whole catalogue for every row of a batch."""
+JUDGED = ("validation", "test")
 CLOSED_FORM = 20_000
 """Items up to which EASE's matrix of items by items fits in memory."""
 BATCH = 1024
@@ -32,6 +36,18 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
     Columns of the rows: `user`; `history`, what the model reads, in time; `seen`, what is masked
     when ranking; `targets`, what was wanted, each item once. A training row wants its own history.
     Items that occur in no training row are outside the catalogue: wanting one counts as a miss.
+
+    An item that a user already has is masked when ranking, so it cannot be wanted either: bought
+    again, it is no target (but stays in later histories). Users who have no training row, or want
+    nothing but what they have, are not judged. All of these are counted in the facts.
+
+    Options:
+        positive: the least label that makes a row an interaction; without it every row is one.
+        history: what a model reads of a user: `train`, or `known`, which when testing also holds
+            the validation rows.
+
+    Raises:
+        UserError: fewer than 2 items, or more than 50,000.
     """
     rows = source.rows
     users, items = as_text(rows.column(rows.role("user"))), as_text(rows.column(rows.role("item")))
@@ -40,19 +56,26 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
         kept = np.asarray(rows.column(rows.role("label")), float) >= float(options["positive"])
     known_users = pa.array(sorted(set(users.filter(pa.array(kept & (part == 0))).to_pylist())), pa.string())
     user = pc.fill_null(pc.index_in(users, value_set=known_users), -1).to_numpy(zero_copy_only=False)
+    strangers = {name: _count(users, kept & (user < 0) & (part == p)) for p, name in enumerate(JUDGED, 1)}
     kept &= user >= 0
+    again = kept & _again(user, items, np.where(kept, part, len(JUDGED) + 1))
     time = np.asarray(rows.column(rows.role("time"))) if "time" in rows.roles else rows.id
     order = np.lexsort((rows.id, time, user))
     order = order[kept[order]]
     axis = _catalogue(source, items.filter(pa.array(kept & (part == 0))))
     if len(axis) < 2:
         raise UserError("fewer than 2 items are left in the training rows; a ranking needs a choice")
+    if len(axis) > CATALOGUE:
+        raise UserError(
+            f"the training rows have {len(axis):,} items; up to {CATALOGUE:,} can be ranked, since the whole catalogue "
+            "is scored at once: leave out the rarest items, or make a recipe for each department"
+        )
     ours = fingerprint(
-        "queries", 3, rows=rows.fingerprint, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
+        "queries", 4, rows=rows.fingerprint, parts=hashlib.sha256(part.tobytes()).hexdigest(), options=dict(options)
     )
-    table = _Queries(known_users, items, user, part, order, str(options["history"]))
+    table = _Queries(known_users, items, user, part, order[~again[order]], order, str(options["history"]))
     made = [Rows(table.make(p), table.ids(p), ours, {"user": "user"}) for p in range(3)]
-    unknown = int((lookup(axis.values, items.filter(pa.array(kept & (part == 2)))) < 0).sum())
+    unknown = int((lookup(axis.values, items.filter(pa.array(kept & ~again & (part == 2)))) < 0).sum())
     facts = {
         **source.facts,
         "users": len(known_users),
@@ -61,32 +84,66 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
             name: int((kept & (part == p)).sum()) for p, name in enumerate(("train", "validation", "test"))
         },
         "test_interactions_outside_catalogue": unknown,
+        "interactions_with_what_a_user_had_left_out": {
+            name: int((again & (part == p)).sum()) for p, name in enumerate(JUDGED, 1)
+        },
+        "users_wanting_only_what_they_had": {
+            name: _count(users, kept & (part == p)) - len(made[p]) for p, name in enumerate(JUDGED, 1)
+        },
+        "users_without_training_rows": strangers,
     }
     return Problem(made[0], made[1], made[2], axis, ("user", "history"), None, facts)
 
 
+def _again(user: Array, items: pa.Array, part: Array) -> Array:
+    """Whether a row's user had its item in an earlier part, bool (N,)."""
+    item = items.dictionary_encode().indices.to_numpy().astype(np.int64)
+    _, pair = np.unique(user * (item.max(initial=0) + 1) + item, return_inverse=True)
+    first = np.full(pair.max(initial=0) + 1, np.iinfo(part.dtype).max, part.dtype)
+    np.minimum.at(first, pair, part)
+    return np.asarray(part > first[pair])
+
+
+def _count(users: pa.Array, rows: Array) -> int:
+    """How many different users some rows have."""
+    return int(pc.count_distinct(users.filter(pa.array(rows))).as_py())
+
+
+@dataclass(frozen=True)
 class _Queries:
-    """Per-user lists of the parts' items."""
+    """Per-user lists of the parts' items.
 
-    def __init__(self, users: pa.Array, items: pa.Array, user: Array, part: Array, order: Array, history: str) -> None:
-        self.users, self.items, self.user, self.part, self.order = users, items, user, part, order
-        self.history = history
+    Args:
+        users: the axis of `user`.
+        items, user, part: of every row.
+        wanted: rows that may be targets, in the order of users and time; `order` all that are kept.
+        history: the option.
+    """
 
-    def lists(self, parts_of: tuple[int, ...], who: Array, *, once: bool = False) -> pa.Array:
-        chosen = self.order[np.isin(self.part[self.order], parts_of)]
-        if once:
+    users: pa.Array
+    items: pa.Array
+    user: Array
+    part: Array
+    wanted: Array
+    order: Array
+    history: str
+
+    def lists(self, parts_of: tuple[int, ...], who: Array, *, targets: bool = False) -> pa.Array:
+        order = self.wanted if targets else self.order
+        chosen = order[np.isin(self.part[order], parts_of)]
+        if targets:
             item = self.items.take(pa.array(chosen)).dictionary_encode().indices.to_numpy().astype(np.int64)
             pair = self.user[chosen] * (item.max(initial=0) + 1) + item
             chosen = chosen[np.sort(np.unique(pair, return_index=True)[1])]
         counts = np.bincount(self.user[chosen], minlength=len(self.users))
         ends = np.cumsum(counts)
-        # `order` is sorted by user, so a user's items stand together.
+        # The rows are sorted by user, so a user's items stand together.
         offsets = np.concatenate([[0], np.cumsum(counts[who])]).astype(np.int32)
         take = np.arange(offsets[-1]) + np.repeat(ends[who] - counts[who] - offsets[:-1], counts[who])
         return pa.ListArray.from_arrays(pa.array(offsets), self.items.take(pa.array(chosen[take])))
 
     def who(self, p: int) -> Array:
-        return np.unique(self.user[self.order[self.part[self.order] == p]])
+        return np.unique(self.user[self.wanted[self.part[self.wanted] == p]])
 
     def ids(self, p: int) -> Array:
         return self.who(p).astype(np.int64) + p * len(self.users)
@@ -99,7 +156,7 @@ class _Queries:
             "user": self.users.take(pa.array(who)),
             "history": self.lists(read, who),
             "seen": self.lists(before if p else (), who),
-            "targets": self.lists((p,), who, once=True),
+            "targets": self.lists((p,), who, targets=True),
         }
         return pa.table(columns)
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from limbeck.brought import need_columns
 from limbeck.errors import UserError
+from limbeck.table import find
 from limbeck.task import Problem
 from limbeck.types import Predictor
 
@@ -24,6 +25,17 @@ class Artifact:
     path: str
     precision: Literal["fp32", "int8"] = "fp32"
 
+    def find(self, base: Path) -> Path:
+        """The folder.
+
+        Raises:
+            UserError: it leaves the recipe's folder, or holds no artifact.
+        """
+        folder = find(self.path, base)
+        if not (folder / "manifest.json").is_file():
+            raise UserError(f"there is no artifact in '{self.path}'; name the folder artifact/<student> of a run")
+        return folder
+
     def open(self, problem: Problem, base: Path) -> Predictor:
         """Verify and load the artifact.
 
@@ -32,7 +44,7 @@ class Artifact:
         """
         from limbeck import artifact
 
-        opened = artifact.Artifact.open(base / Path(self.path).expanduser())
+        opened = artifact.Artifact.open(self.find(base))
         need_columns(problem, opened.contract.reads, f"artifact '{self.path}'")
         name = problem.axis.name
         if (opened.axis.name, opened.axis.values) != (name, problem.axis.values):

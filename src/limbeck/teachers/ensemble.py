@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from limbeck import parts
 from limbeck.errors import UserError
+from limbeck.measure import on_threads
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Predictor, Signals, fingerprint
 
@@ -127,6 +128,11 @@ class EnsemblePredictor:
         mean = combine(values, self.weights, self.space)
         notes = tuple(dict.fromkeys(note for one in said for note in one.notes))
         return Signals({self.signal: mean.astype(np.float32)}, {self.signal: kinds[0]}, notes=notes)
+
+    def on_threads(self, count: int) -> EnsemblePredictor:
+        """The same answers, by members on so many threads."""
+        members = [on_threads(member, count) for member in self.members]
+        return EnsemblePredictor(members, self.weights, self.space, signal=self.signal)
 
     def _main(self, said: Signals, at: int) -> Array:
         if self.signal in said:

@@ -10,14 +10,15 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
 
-from limbeck.brought import CLIP, TEXT, Reading, columns_of, few, need_columns, tensor
-from limbeck.errors import LimbeckError, UserError
+from limbeck.brought import CLIP, TEXT, Reading, Slot, filled, need_columns, plan_of
+from limbeck.errors import LimbeckError, UserError, few
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Kind, Signals, fingerprint
 
@@ -51,7 +52,7 @@ class Http:
         signal: name of the signal; by default the task's own.
         kind: what the numbers are; probabilities become logits.
         clip: probabilities stay within [clip, 1 - clip].
-        batch: rows a request, at most.
+        rows_per_request: at most.
         binary: send and ask for raw tensors, which is quicker and exact; otherwise JSON.
         timeout: seconds for one request.
         retries: how often a request is sent again after 429, 503 or a broken connection.
@@ -59,6 +60,8 @@ class Http:
         headers_env: header -> the environment variable that holds its value.
         revision: any text; another one is another teacher.
     """
+
+    asks_a_service: ClassVar[bool] = True
 
     url: str
     model_name: str
@@ -69,7 +72,7 @@ class Http:
     signal: str | None = None
     kind: Kind | None = None
     clip: float = CLIP
-    batch: int = 256
+    rows_per_request: int = 256
     binary: bool = True
     timeout: float = 30.0
     retries: int = 5
@@ -88,8 +91,8 @@ class Http:
         for what, name in (("model_name", self.model_name), ("version", self.version or "1")):
             if not NAME.fullmatch(name):
                 raise UserError(f"http: {what} is {name!r}; letters, digits, '.', '_' and '-' are allowed, at most 128")
-        if self.batch < 1 or self.retries < 0 or not self.timeout > 0:
-            raise UserError("http: batch must be 1 or more, retries 0 or more and timeout above 0")
+        if self.rows_per_request < 1 or self.retries < 0 or not self.timeout > 0:
+            raise UserError("http: rows_per_request must be 1 or more, retries 0 or more and timeout above 0")
 
     def open(self, problem: Problem, base: Path) -> HttpPredictor:
         """Ask for the model's metadata and bind its inputs to columns.
@@ -102,20 +105,16 @@ class Http:
         service = Service(self)
         metadata = service.metadata()
         inputs, outputs = (_listed(metadata, part, service.who) for part in ("inputs", "outputs"))
-        names = [given["name"] for given in inputs]
-        plan = dict(self.inputs) or {name: name for name in names}
-        if set(plan) != set(names):
-            raise UserError(f"{service.who}: the model's inputs are {few(names)}, 'inputs' names {few(list(plan))}")
-        strange = [given["name"] for given in inputs if given["datatype"] not in DTYPES]
-        if strange:
-            raise UserError(f"{service.who}: the inputs {few(strange)} are of types that no column fills")
-        reads = columns_of({name: [plan[name]] for name in names})
+        slots = [_slot(given) for given in inputs]
+        plan = plan_of(slots, self.inputs, service.who)
+        reads = tuple(dict.fromkeys(plan.values()))
         need_columns(problem, reads, service.who)
         reading = Reading(service.who, problem.axis, self.signal, self.kind, self.classes, self.clip)
         output = self._output(outputs, reading)
         settings = {"url": self.url, "model": self.model_name, "version": self.version, "revision": self.revision}
         told = fingerprint("http", 1, metadata=metadata, plan=plan, output=output, **settings, **reading.keys)
-        return HttpPredictor(service, tuple(inputs), plan, output, reading, reads, told)
+        datatypes = {given["name"]: given["datatype"] for given in inputs}
+        return HttpPredictor(service, datatypes, tuple(slots), plan, output, reading, reads, told)
 
     def _output(self, outputs: Sequence[Mapping[str, Any]], reading: Reading) -> str:
         usable = {told["name"]: told["shape"] for told in outputs if told["datatype"] in FLOATS}
@@ -139,7 +138,8 @@ class HttpPredictor:
 
     Args:
         service: the way there.
-        inputs: name, datatype and shape of each.
+        datatypes: of the inputs, as the protocol calls them.
+        slots: the inputs.
         plan: input -> column.
         output: the output that answers.
         reading: numbers to the main signal.
@@ -148,7 +148,8 @@ class HttpPredictor:
     """
 
     service: Service
-    inputs: tuple[Mapping[str, Any], ...]
+    datatypes: Mapping[str, str]
+    slots: tuple[Slot, ...]
     plan: Mapping[str, str]
     output: str
     reading: Reading
@@ -162,22 +163,9 @@ class HttpPredictor:
             UserError: a column does not fit its input, or the service refuses, is silent or answers amiss.
             LimbeckError: the service fails.
         """
-        seen, rows = batch.only(self.reads), len(batch.key)
-        fed = {}
-        for given in self.inputs:
-            name, shape = given["name"], [n if n >= 0 else None for n in given["shape"]]
-            where = f"{self.reading.who}: column '{self.plan[name]}' for input '{name}'"
-            fed[name] = (given["datatype"], tensor(seen[self.plan[name]], DTYPES[given["datatype"]], shape, where))
-        size = self.service.settings.batch
-        pieces = [np.zeros((0, len(self.reading.axis)))] if rows == 0 else []
-        for at in range(0, rows, size):
-            piece = {name: (datatype, values[at : at + size]) for name, (datatype, values) in fed.items()}
-            pieces.append(self.service.infer(piece, self.output))
-            if pieces[-1].shape != (min(size, rows - at), *pieces[0].shape[1:]):
-                raise UserError(
-                    f"{self.reading.who} answered {pieces[-1].shape} numbers to {min(size, rows - at)} rows"
-                )
-        return self.reading(np.concatenate(pieces))
+        fed = filled(batch.only(self.reads), self.slots, self.plan, self.reading.who)
+        ask = partial(self.service.infer, self.datatypes, self.output)
+        return self.reading.asked(ask, fed, len(batch.key), self.service.settings.rows_per_request)
 
 
 class Service:
@@ -197,14 +185,16 @@ class Service:
         """What the server says of the model."""
         return _object(self._send("GET", self.address, {}, b"").content, self.who)
 
-    def infer(self, fed: Mapping[str, tuple[str, Array]], output: str) -> Array:
+    def infer(self, datatypes: Mapping[str, str], output: str, fed: Mapping[str, Array]) -> Array:
         """One output of one request.
 
         Args:
-            fed: input -> (datatype, values), first axis the row.
+            datatypes: of the inputs.
             output: its name.
+            fed: input -> values, first axis the row.
         """
-        headers, body = _request(fed, output, self.settings.binary, self.who)
+        typed = {name: (datatypes[name], values) for name, values in fed.items()}
+        headers, body = _request(typed, output, self.settings.binary, self.who)
         answer = self._send("POST", f"{self.address}/infer", headers, body)
         return _answered(answer.headers.get(HEADER), answer.content, output, self.who)
 
@@ -215,7 +205,7 @@ class Service:
                 answer = self.client.request(method, address, headers=dict(headers), content=body)
             except httpx.TimeoutException:
                 raise UserError(f"{self.who} gave no answer within {self.settings.timeout:g} s; raise 'timeout' "
-                                "or lower 'batch'") from None  # fmt: skip
+                                "or lower 'rows_per_request'") from None  # fmt: skip
             except httpx.RequestError as wrong:
                 pause = wait
                 refused: LimbeckError = UserError(
@@ -227,13 +217,18 @@ class Service:
                 if answer.status_code not in {429, 503}:
                     raise _refusal(answer, self.who)
                 pause = _pause(answer.headers.get("Retry-After"), wait)
-                refused = LimbeckError(f"{self.who} is overloaded ({answer.status_code}); lower 'batch' or try later")
+                refused = LimbeckError(f"{self.who} is overloaded ({answer.status_code}); "
+                                       "lower 'rows_per_request' or try later")  # fmt: skip
             if pause > LONGEST_WAIT:
                 raise LimbeckError(f"{self.who} asks to wait {pause:.0f} s; try again later")
             if attempt < self.settings.retries:
                 time.sleep(pause)
                 wait = min(2 * wait, LONGEST_WAIT)
         raise refused
+
+
+def _slot(given: Mapping[str, Any]) -> Slot:
+    return Slot(given["name"], DTYPES.get(given["datatype"]), tuple(n if n >= 0 else None for n in given["shape"]))
 
 
 def _secret(variable: str, who: str) -> str:

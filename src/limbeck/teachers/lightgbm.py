@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,14 @@ class Lightgbm:
     classes: tuple[str, ...] = ()
     signal: str | None = None
 
+    def find(self, base: Path) -> Path:
+        """The file.
+
+        Raises:
+            UserError: there is none, or it leaves the recipe's folder.
+        """
+        return find_file(self.path, base)
+
     def open(self, problem: Problem, base: Path) -> LightgbmPredictor:
         """Load the model and check its features and classes.
 
@@ -48,7 +56,7 @@ class Lightgbm:
         except ModuleNotFoundError:
             raise MissingExtra("tabular", "teacher 'lightgbm'") from None
         who = f"lightgbm '{self.path}'"
-        file = find_file(self.path, base)
+        file = self.find(base)
         header = _header(file.read_bytes(), who)
         try:
             booster = lightgbm.Booster(model_file=str(file))
@@ -76,6 +84,7 @@ class LightgbmPredictor:
         scale: what a raw score is multiplied by to be a logit.
         reads: its features, in the model's order.
         fingerprint: of the file and the settings.
+        threads: that answer; 0 are LightGBM's choice.
     """
 
     booster: Any
@@ -83,12 +92,19 @@ class LightgbmPredictor:
     scale: float
     reads: tuple[str, ...]
     fingerprint: str
+    threads: int = 0
+
+    def on_threads(self, count: int) -> LightgbmPredictor:
+        """The same answers, computed on so many threads."""
+        return replace(self, threads=count)
 
     def __call__(self, batch: Batch) -> Signals:
         """Logits of these rows."""
         numbers = matrix(batch.only(self.reads), self.reads, self.reading.who)
         width = self.booster.num_model_per_iteration()
-        raw: Array = self.booster.predict(numbers, raw_score=True) if len(numbers) else np.zeros((0, width))
+        if not len(numbers):
+            return self.reading(np.zeros((0, width)))
+        raw: Array = self.booster.predict(numbers, raw_score=True, num_threads=self.threads)
         return self.reading(self.scale * raw)
 
 

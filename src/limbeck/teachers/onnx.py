@@ -5,14 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from limbeck.brought import CLIP, TEXT, Reading, columns_of, few, matrix, need_columns, tensor
-from limbeck.errors import UserError
+from limbeck.brought import CLIP, TEXT, Reading, Slot, filled, matrix, need_columns, plan_of
+from limbeck.errors import UserError, few
 from limbeck.table import find_file
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Kind, Signals, fingerprint
@@ -41,7 +39,7 @@ class Onnx:
         signal: name of the signal; by default the task's own.
         kind: what the numbers are; probabilities become logits.
         clip: probabilities stay within [clip, 1 - clip].
-        batch: rows a run, at most.
+        rows_per_run: at most.
     """
 
     path: str
@@ -52,7 +50,15 @@ class Onnx:
     signal: str | None = None
     kind: Kind | None = None
     clip: float = CLIP
-    batch: int = 1024
+    rows_per_run: int = 1024
+
+    def find(self, base: Path) -> Path:
+        """The file.
+
+        Raises:
+            UserError: there is none, or it leaves the recipe's folder.
+        """
+        return find_file(self.path, base)
 
     def open(self, problem: Problem, base: Path) -> OnnxPredictor:
         """Load the graph, bind its inputs to columns, and let it answer two rows.
@@ -61,40 +67,35 @@ class Onnx:
             UserError: no such file, one that is no single-file graph of known operators, or inputs,
                 output or classes that do not fit.
         """
-        if self.batch < 1:
-            raise UserError(f"{self._who}: batch is {self.batch}; it must be 1 or more")
-        data = find_file(self.path, base).read_bytes()
-        session = _session(data, self._who)
-        plan = self._plan(session)
-        reads = columns_of(plan)
+        if self.rows_per_run < 1:
+            raise UserError(f"{self._who}: rows_per_run is {self.rows_per_run}; it must be 1 or more")
+        file = self.find(base)
+        data = file.read_bytes()
+        graph = _Graph(file, hashlib.sha256(data).hexdigest(), self._who)
+        session = graph.session(data)
+        slots = tuple(_slot(given) for given in session.get_inputs())
+        plan = {} if self.features else plan_of(slots, self.inputs, self._who)
+        if self.features and (self.inputs or len(slots) != 1 or slots[0].dtype not in FLOATS):
+            has = few([f"{slot.name}: {slot.dtype}" for slot in slots])
+            raise UserError(
+                f"{self._who}: 'features' fills one input of floats; this graph has {has}, "
+                "and 'inputs' must not be given beside it"
+            )
+        reads = self.features or tuple(dict.fromkeys(plan.values()))
         need_columns(problem, reads, self._who)
         output = self._output(session)
         reading = Reading(self._who, problem.axis, self.signal, self.kind, self.classes, self.clip)
-        keys = {"plan": plan, "output": output, **reading.keys}
-        told = fingerprint("onnx", 1, file=hashlib.sha256(data).hexdigest(), **keys)
-        predictor = OnnxPredictor(session, plan, output, reading, self._rows(session), reads, told)
+        # As fingerprints were first made: one tuple of columns an input.
+        keys = {"plan": {slots[0].name: self.features} if self.features else {n: (c,) for n, c in plan.items()}}
+        told = fingerprint("onnx", 1, file=graph.digest, output=output, **keys, **reading.keys)
+        rows = self._rows(slots)
+        predictor = OnnxPredictor(graph, session, slots, plan, output, reading, rows, reads, told)
         predictor(problem.train.slice(0, 2).batch(reads))
         return predictor
 
     @property
     def _who(self) -> str:
         return f"onnx '{self.path}'"
-
-    def _plan(self, session: Any) -> dict[str, tuple[str, ...]]:
-        """Input -> the columns that fill it."""
-        names = [given.name for given in session.get_inputs()]
-        strange = [given.name for given in session.get_inputs() if given.type not in DTYPES]
-        if strange:
-            raise UserError(f"{self._who}: the inputs {few(strange)} are of types that no column fills")
-        if self.features:
-            if self.inputs or len(names) != 1:
-                raise UserError(f"{self._who}: 'features' fills the only input; this graph has {few(names)}, "
-                                "and 'inputs' must not be given beside it")  # fmt: skip
-            return {names[0]: self.features}
-        plan = dict(self.inputs) or {name: name for name in names}
-        if set(plan) != set(names):
-            raise UserError(f"{self._who}: the graph's inputs are {few(names)}, 'inputs' names {few(list(plan))}")
-        return {name: (plan[name],) for name in names}
 
     def _output(self, session: Any) -> str:
         outputs = session.get_outputs()
@@ -112,12 +113,54 @@ class Onnx:
                             f"{few(choice)}")  # fmt: skip
         return str(choice[0])
 
-    def _rows(self, session: Any) -> int:
+    def _rows(self, slots: Sequence[Slot]) -> int:
         """Rows a run: what the settings say, or 1 where the graph insists."""
-        fixed = {shape[0] for shape in (given.shape for given in session.get_inputs()) if shape and _is_fixed(shape[0])}
+        fixed = {slot.shape[0] for slot in slots if slot.shape and slot.shape[0] is not None}
         if fixed - {1}:
             raise UserError(f"{self._who} takes exactly {max(fixed)} rows a run; export it with an open first axis")
-        return 1 if fixed else self.batch
+        return 1 if fixed else self.rows_per_run
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A graph's file, from which sessions are made.
+
+    Args:
+        file: where it lies.
+        digest: of its bytes.
+        who: for messages.
+    """
+
+    file: Path
+    digest: str
+    who: str
+
+    def session(self, data: bytes | None = None, *, threads: int = 0) -> Any:
+        """A session; `threads` of 0 are as many as the machine has cores.
+
+        Raises:
+            UserError: the file changed, keeps weights elsewhere, or ONNX Runtime cannot load it.
+        """
+        import onnxruntime
+        from onnxruntime.capi import onnxruntime_pybind11_state as ort
+
+        data = self.file.read_bytes() if data is None else data
+        if hashlib.sha256(data).hexdigest() != self.digest:
+            raise UserError(f"{self.who} changed since it was opened; run again")
+        if EXTERNAL.search(data):
+            raise UserError(
+                f"{self.who} keeps its weights in another file; save it as one file (save_as_external_data=False)"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # what goes wrong is raised below, in our words
+        try:
+            return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        except ort.NotImplemented as wrong:
+            raise UserError(f"{self.who} uses operators that ONNX Runtime lacks: {_brief(wrong)}") from None
+        except (ort.Fail, ort.InvalidGraph, ort.InvalidProtobuf, ort.InvalidArgument, ort.RuntimeException) as wrong:
+            raise UserError(f"{self.who} cannot be loaded, perhaps it is cut short or uses custom operators: "
+                            f"{_brief(wrong)}") from None  # fmt: skip
 
 
 @dataclass(frozen=True, repr=False)
@@ -125,20 +168,24 @@ class OnnxPredictor:
     """Answers of a loaded graph.
 
     Args:
+        graph: its file.
         session: ONNX Runtime's.
-        plan: input -> the columns that fill it.
+        slots: the inputs.
+        plan: input -> column; empty where all of `reads` fill the one input side by side.
         output: the output that answers.
         reading: numbers to the main signal.
-        batch: rows a run, at most.
-        reads: every column of the plan.
+        rows_per_run: at most.
+        reads: every column it takes.
         fingerprint: of the file and the settings.
     """
 
+    graph: _Graph
     session: Any
-    plan: Mapping[str, Sequence[str]]
+    slots: tuple[Slot, ...]
+    plan: Mapping[str, str]
     output: str
     reading: Reading
-    batch: int
+    rows_per_run: int
     reads: tuple[str, ...]
     fingerprint: str
 
@@ -148,62 +195,32 @@ class OnnxPredictor:
         Raises:
             UserError: a column does not fit its input, or the graph refuses the rows.
         """
-        fed = self._feeds(batch.only(self.reads))
-        # No rows: one run on nothing tells the width, but many graphs cannot; the axis knows it.
-        if len(batch.key) == 0:
-            return self.reading(np.zeros((0, len(self.reading.axis))))
-        pieces = [self._run({n: v[at : at + self.batch] for n, v in fed.items()})
-                  for at in range(0, len(batch.key), self.batch)]  # fmt: skip
-        return self.reading(np.concatenate(pieces))
+        who, seen = self.reading.who, batch.only(self.reads)
+        if self.plan:
+            fed = filled(seen, self.slots, self.plan, who)
+        else:
+            fed = {self.slots[0].name: matrix(seen, self.reads, who).astype(str(self.slots[0].dtype))}
+        return self.reading.asked(self._run, fed, len(batch.key), self.rows_per_run)
 
-    def _feeds(self, batch: Batch) -> dict[str, Array]:
-        who, fed = self.reading.who, {}
-        for given in self.session.get_inputs():
-            columns = self.plan[given.name]
-            dtype, shape = DTYPES[given.type], [n if _is_fixed(n) else None for n in given.shape]
-            if len(columns) > 1:
-                if dtype not in FLOATS:
-                    raise UserError(f"{who}: 'features' fills inputs of floats; '{given.name}' takes {dtype}")
-                fed[given.name] = matrix(batch, columns, who).astype(dtype)
-            else:
-                where = f"{who}: column '{columns[0]}' for input '{given.name}'"
-                fed[given.name] = tensor(batch[columns[0]], dtype, shape, where)
-        return fed
+    def on_threads(self, count: int) -> OnnxPredictor:
+        """The same answers, computed on so many threads."""
+        return replace(self, session=self.graph.session(threads=count))
 
-    def _run(self, fed: Mapping[str, Array]) -> Array:
+    def _run(self, fed: dict[str, Array]) -> Array:
         from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
         try:
-            answer: Array = self.session.run([self.output], dict(fed))[0]
+            answer: Array = self.session.run([self.output], fed)[0]
         except (ort.Fail, ort.InvalidArgument, ort.RuntimeException) as wrong:
             raise UserError(f"{self.reading.who} refuses these rows: {_brief(wrong)}") from None
-        rows = len(next(iter(fed.values())))
-        if answer.ndim == 0 or len(answer) != rows:
-            raise UserError(f"{self.reading.who}: '{self.output}' has shape {answer.shape} for {rows} rows")
         return answer
 
 
-def _session(data: bytes, who: str) -> Any:
-    import onnxruntime
-    from onnxruntime.capi import onnxruntime_pybind11_state as ort
-
-    if EXTERNAL.search(data):
-        raise UserError(f"{who} keeps its weights in another file; save it as one file (save_as_external_data=False)")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # what goes wrong is raised below, in our words
-    try:
-        return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
-    except ort.NotImplemented as wrong:
-        raise UserError(f"{who} uses operators that ONNX Runtime lacks: {_brief(wrong)}") from None
-    except (ort.Fail, ort.InvalidGraph, ort.InvalidProtobuf, ort.InvalidArgument, ort.RuntimeException) as wrong:
-        raise UserError(f"{who} cannot be loaded, perhaps it is cut short or uses custom operators: "
-                        f"{_brief(wrong)}") from None  # fmt: skip
+def _slot(given: Any) -> Slot:
+    """Open axes are a name or nothing."""
+    shape = tuple(n if isinstance(n, int) and n >= 0 else None for n in given.shape)
+    return Slot(given.name, DTYPES.get(given.type), shape)
 
 
 def _brief(wrong: Exception) -> str:
     return str(wrong).splitlines()[0].removeprefix("[ONNXRuntimeError] : ")[:200]
-
-
-def _is_fixed(length: object) -> bool:
-    """Open axes are a name or nothing."""
-    return isinstance(length, int) and length >= 0

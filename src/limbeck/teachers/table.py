@@ -13,9 +13,9 @@ import pyarrow.csv
 import pyarrow.ipc
 import pyarrow.parquet
 
-from limbeck.brought import CLIP, Reading, few, need_columns
+from limbeck.brought import CLIP, Reading, need_columns
 from limbeck.encoder import as_text, lookup
-from limbeck.errors import UnknownKey, UserError
+from limbeck.errors import UnknownKey, UserError, few
 from limbeck.table import digest, explained, find_file
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Kind, Lists, Signals, fingerprint
@@ -58,6 +58,14 @@ class Table:
     kind: Kind | None = None
     clip: float = CLIP
 
+    def find(self, base: Path) -> Path:
+        """The file.
+
+        Raises:
+            UserError: there is none, or it leaves the recipe's folder.
+        """
+        return find_file(self.path, base)
+
     def open(self, problem: Problem, base: Path) -> TablePredictor:
         """Read the table and check that it knows every row of the problem.
 
@@ -66,7 +74,7 @@ class Table:
                 twice, or numbers that are not finite.
             UnknownKey: it lacks rows of the problem.
         """
-        file = find_file(self.path, base)
+        file = self.find(base)
         need_columns(problem, self._by, self._who)
         wide = {} if self.item else self._wide(problem)
         numbers = [self.score] if self.item else list(wide.values())

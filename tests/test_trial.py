@@ -1,0 +1,55 @@
+"""Before a run: what is opened, and what is left alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from limbeck import parts
+from limbeck.recipe import Teacher
+from limbeck.task import Problem
+from limbeck.teachers.http import Http
+from limbeck.trial import _open
+from limbeck.types import Axis, Rows
+
+ROWS = Rows(pa.table({"text": ["a", "b"]}), np.arange(2), "shop", {"text": "text"})
+PROBLEM = Problem(ROWS, ROWS, ROWS, Axis("label", ("x", "y")), ("text",))
+OPENED: list[str] = []
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A teacher that says it was opened."""
+
+    asks_a_service: ClassVar[bool] = False
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def open(self, problem: Problem, base: Path) -> Any:
+        OPENED.append(type(self).__name__)
+        return self
+
+    def __call__(self, batch: Any) -> None: ...
+
+
+class Paid(Answering):
+    """The same, for money."""
+
+    asks_a_service: ClassVar[bool] = True
+
+
+def test_a_service_says_so_itself_and_is_not_asked_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert Http.asks_a_service
+    known = {"near": Answering(), "paid": Paid()}
+    monkeypatch.setattr(parts, "make", lambda folder, name, settings: known[name])
+    OPENED.clear()
+    members = [{"from": "near"}, {"from": "paid"}]
+    for told in ({"from": "paid"}, {"from": "near"}, {"from": "ensemble", "members": members}, {"model": "any"}):
+        _open(Teacher.model_validate(told), PROBLEM, tmp_path)
+    assert OPENED == ["Answering", "Answering"]
