@@ -1,4 +1,5 @@
 import datetime
+from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
@@ -56,28 +57,26 @@ def test_a_row_keeps_its_part_whatever_the_order_of_the_rows(split, rows, seed):
     assert (assign(rows.take(order), split) == part[order]).all()
 
 
-def _recbole_counts(total, ratios):
-    """RecBole 1.2's Dataset._calcu_split_ids, as written there."""
-    whole = sum(ratios)
-    ratios = [r / whole for r in ratios]
-    count = [int(ratio * total) for ratio in ratios]
-    count[0] = total - sum(count[1:])
-    for i in range(1, len(ratios)):
-        if count[0] <= 1:
-            break
-        if 0 < ratios[-i] * total < 1:
-            count[-i] += 1
-            count[0] -= 1
-    return count
+def _counts(total, ratios):
+    """The bounds rounded down, stratum by stratum, in exact fractions."""
+    ratios = [Fraction(str(ratio)) for ratio in ratios]
+    train = max(1, total * ratios[0] // sum(ratios))
+    ends = max(train, total * (ratios[0] + ratios[1]) // sum(ratios))
+    counts = [train, ends - train, total - ends]
+    for part in (2, 1):
+        if counts[0] > 1 and counts[part] == 0 and ratios[part] > 0:
+            counts[0] -= 1
+            counts[part] += 1
+    return counts
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=12), st.sampled_from([(8, 1, 1), (7, 2, 1), (0.8, 0.1, 0.1)]))
-def test_each_user_is_divided_in_the_numbers_of_recbole(sizes, shares):
+def test_each_user_is_divided_as_slices_of_a_list_are(sizes, shares):
     sizes = [*sizes, 3]  # so that no part is empty
     users = np.repeat(np.arange(len(sizes)), sizes)
     part = assign(_rows({"user": users}), Split("user_random", shares=shares))
     for user, size in enumerate(sizes):
-        assert np.bincount(part[users == user], minlength=3).tolist() == _recbole_counts(size, shares)
+        assert np.bincount(part[users == user], minlength=3).tolist() == _counts(size, shares)
         if size >= 3:
             assert set(part[users == user]) == {0, 1, 2}
 
@@ -85,7 +84,7 @@ def test_each_user_is_divided_in_the_numbers_of_recbole(sizes, shares):
 @given(tables(rows=(20, 60)), SEEDS)
 def test_another_seed_draws_other_rows_of_the_same_number(rows, seed):
     one, other = (assign(rows, Split("random", seed=s)) for s in (seed, seed + 1))
-    assert np.bincount(one).tolist() == np.bincount(other).tolist() == _recbole_counts(len(rows), (8, 1, 1))
+    assert np.bincount(one).tolist() == np.bincount(other).tolist() == _counts(len(rows), (8, 1, 1))
     assert len(rows) < 30 or (one != other).any()
 
 
@@ -134,16 +133,14 @@ def test_a_group_is_never_divided(rows, seed):
     by_group = [set(part[groups == g].tolist()) for g in set(groups.tolist())]
     assert all(len(parts) == 1 for parts in by_group)
     counts = [sum(parts == {p} for parts in by_group) for p in (0, 1, 2)]
-    assert counts == _recbole_counts(len(by_group), (8, 1, 1))
+    assert counts == _counts(len(by_group), (8, 1, 1))
 
 
 @given(tables(rows=(60, 120)))
 def test_each_label_is_divided_by_itself(rows):
     part, label = assign(rows, Split("random", stratify=True)), np.array(rows.column("label"))
     for value in ("a", "b"):
-        assert np.bincount(part[label == value], minlength=3).tolist() == _recbole_counts(
-            (label == value).sum(), (8, 1, 1)
-        )
+        assert np.bincount(part[label == value], minlength=3).tolist() == _counts((label == value).sum(), (8, 1, 1))
 
 
 def test_a_given_split_is_taken_and_an_empty_value_leaves_the_row_out():
@@ -159,7 +156,7 @@ def test_a_given_split_without_validation_draws_some_from_training_by_label(coun
     assert ((part == 2) == (split == "test")).all()
     for value in ("a", "b"):
         among = (label == value) & (split == "train")
-        assert (part[among] == 1).sum() == among.sum() // 4
+        assert (part[among] == 0).sum() == 3 * among.sum() // 4
 
 
 def test_measured_labels_are_not_taken_for_classes():
@@ -249,3 +246,23 @@ def test_equal_splits_have_equal_fingerprints_and_each_setting_counts():
     ]
     assert plain.fingerprint == Split("random").fingerprint
     assert len({plain.fingerprint, *(s.fingerprint for s in others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize("stratify", [False, True])
+@pytest.mark.parametrize("missing", [None, ""])
+def test_rows_without_a_label_train_and_shares_count_the_others(missing, stratify):
+    label = [missing if i % 3 else "ab"[i % 2] for i in range(300)]
+    whole = _rows({"label": label})
+    part = assign(whole, Split("random", stratify=stratify))
+    bare = np.array([i % 3 > 0 for i in range(300)])
+    assert set(part[bare].tolist()) == {0}
+    assert np.bincount(part[~bare]).tolist() == [80, 10, 10]
+    there = whole.take(np.flatnonzero(~bare))
+    assert (assign(there, Split("random", stratify=stratify)) == part[~bare]).all()
+
+
+def test_validation_rows_that_are_drawn_have_a_label():
+    label = ["ab"[i % 2] if i % 2 else None for i in range(100)]
+    part = assign(_rows({"split": ["train"] * 80 + ["test"] * 20, "label": label}), Split("given"))
+    assert (part == 1).sum() == 6
+    assert all(label[i] for i in np.flatnonzero(part == 1))

@@ -11,10 +11,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limbeck.errors import UserError
+from limbeck.mix import mix
 from limbeck.types import Array, Rows, fingerprint
 
 TRAIN, VALIDATION, TEST, LEFT_OUT = 0, 1, 2, 3
 PARTS = ("train", "validation", "test")
+ROLES = ("user", "time", "label", "split")
+"""The roles that some split reads, whatever the task."""
 Moment = float | datetime | date | str
 
 
@@ -31,10 +34,11 @@ class Split:
     - `time_cut`: rows before the first of `cut` train, rows from the second on are test; without
       `cut`, where `shares` of the rows fall. Equal times stay together.
     - `group`: whole groups (column `by`) at random; `shares` count groups.
-    - `random`: rows at random by `shares`; with `stratify`, each label by itself.
+    - `random`: rows at random by `shares`; with `stratify`, each label by itself. Rows without a label
+      train, and `shares` count the others.
     - `given`: the column with the role `split` says `train`, `validation` or `test`; an empty value
       leaves the row out. Where it names no validation rows, `validation_share` of the training rows
-      are drawn, label by label unless labels are measured (floating point).
+      that have a label are drawn, label by label unless labels are measured (floating point).
 
     Args:
         kind: one of the above.
@@ -104,14 +108,7 @@ def draws(id: Array, seed: int) -> Array:
 
     Source: SplitMix64 (Steele, Lea, Flood 2014), used as a hash: ids and seed are mixed, never counted.
     """
-    return _mix(_mix(id.astype(np.uint64)) ^ _mix(np.array([seed % 2**64], np.uint64)))
-
-
-def _mix(x: Array) -> Array:
-    x = x + np.uint64(0x9E3779B97F4A7C15)
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    return mix(mix(id.astype(np.uint64)) ^ mix(np.array([seed % 2**64], np.uint64)))
 
 
 def _user_random(rows: Rows, split: Split) -> Array:
@@ -120,7 +117,9 @@ def _user_random(rows: Rows, split: Split) -> Array:
 
 def _random(rows: Rows, split: Split) -> Array:
     stratum = _codes(rows, rows.role("label")) if split.stratify else np.zeros(len(rows), np.int64)
-    return _ranked(stratum, draws(rows.id, split.seed), split.shares)
+    there, part = _labelled(rows), np.full(len(rows), TRAIN, np.int8)
+    part[there] = _ranked(stratum[there], draws(rows.id[there], split.seed), split.shares)
+    return part
 
 
 def _group(rows: Rows, split: Split) -> Array:
@@ -169,7 +168,7 @@ def _given(rows: Rows, split: Split) -> Array:
             f"column '{name}' (role 'split') holds {', '.join(map(repr, other))}; {', '.join(PARTS)} were wanted"
         )
     part = (found.to_numpy().astype(np.int8) - 1) % 4
-    train = np.flatnonzero(part == TRAIN)
+    train = np.flatnonzero((part == TRAIN) & _labelled(rows))
     if not (part == VALIDATION).any() and len(train):
         label = rows.roles.get("label")
         classes = isinstance(label, str) and not pa.types.is_floating(rows.table.schema.field(label).type)
@@ -188,6 +187,12 @@ _KINDS = {
     "given": _given,
 }
 _SHARED = ("user_random", "random", "group", "time_cut")
+
+
+def _labelled(rows: Rows) -> Array:
+    """Whether a row has a label, bool (N,); where no column is one, nobody lacks it."""
+    label = rows.roles.get("label")
+    return ~rows.missing(label) if isinstance(label, str) else np.ones(len(rows), bool)
 
 
 def _codes(rows: Rows, name: str) -> Array:
@@ -249,13 +254,16 @@ def _ranked(stratum: Array, key: Array, shares: tuple[float, float, float]) -> A
 def _counts(size: Array, shares: tuple[float, float, float]) -> tuple[Array, Array]:
     """How many of `size` train and validate.
 
-    Source: RecBole 1.2, `Dataset._calcu_split_ids`: parts are rounded down, train takes the rest, and
-    a part that would come to nothing takes one row from train, test first, while train keeps one.
+    The bounds between parts are rounded down, as slices at int(.8 * size) and int(.9 * size) are; over many
+    small strata that comes nearer to the shares than rounding every part down, as RecBole does. Train
+    keeps one row at least, and a part that would come to nothing takes one from train while it can.
     """
     share = np.array(shares) / np.sum(shares)
-    validation, test = np.floor(share[1] * size).astype(np.int64), np.floor(share[2] * size).astype(np.int64)
-    train = size - validation - test
+    # A bound that is whole must not fall to the number below by a float's last digit.
+    train, ends = (np.floor(bound * size + 1e-9).astype(np.int64) for bound in (share[0], share[0] + share[1]))
+    train = np.minimum(np.maximum(train, 1), size)
+    validation, test = np.maximum(ends, train) - train, size - np.maximum(ends, train)
     test_short = (train > 1) & (test == 0) & (share[2] > 0)
-    test, train = test + test_short, train - test_short
+    train = train - test_short
     validation_short = (train > 1) & (validation == 0) & (share[1] > 0)
     return train - validation_short, validation + validation_short
