@@ -6,7 +6,7 @@ import pytest
 
 from limbeck.errors import RecipeError, UserError
 from limbeck.knowledge import Knowledge
-from limbeck.recipe import Recipe, Training, dotted, parse, read
+from limbeck.recipe import Recipe, Training, parse, read
 from limbeck.split import Split
 
 WHOLE = """\
@@ -228,11 +228,6 @@ def test_a_teacher_of_several_has_members_and_a_joint_title() -> None:
     assert recipe.teacher.title == "ease + table"
     assert recipe.teacher.joins
     assert parse(WHOLE)[0].teacher.members == ()
-
-
-def test_dotted_paths_name_places() -> None:
-    assert dotted(("students", 0, "training", "epochs")) == "students[0].training.epochs"
-    assert dotted(()) == ""
 
 
 def test_a_recipe_does_not_change_once_read() -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -24,6 +23,7 @@ from limbeck.errors import Mistake, RecipeError, UserError
 from limbeck.knowledge import Knowledge
 from limbeck.split import Split
 from limbeck.types import fingerprint
+from limbeck.yaml_lines import Lines, change, dotted, load
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -299,20 +299,10 @@ def read(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
 
 def parse(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
     """The same from text."""
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        said = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as wrong:
-        line = wrong.problem_mark.line + 1 if wrong.problem_mark else None
-        raise RecipeError(source, [Mistake(f"not YAML: {wrong.problem}", line)]) from None
-    except yaml.YAMLError as wrong:
-        raise RecipeError(source, [Mistake(f"not YAML: {wrong}")]) from None
-    if not isinstance(said, dict):
-        raise RecipeError(source, [Mistake("a recipe is a mapping of keys; this is " + type(said).__name__)])
-    lines = Lines(node)
+    said, lines = load(text, source)
     twice = lines.doubled
-    for change in changes:
-        _apply(said, change)
+    for wanted in changes:
+        change(said, wanted)
     try:
         recipe = Recipe.model_validate(said)
     except ValidationError as wrong:
@@ -324,59 +314,6 @@ def parse(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> 
     if twice:
         raise RecipeError(source, twice)
     return recipe, lines
-
-
-class Lines:
-    """Where the user typed each key.
-
-    Args:
-        node: the composed YAML tree.
-    """
-
-    def __init__(self, node: yaml.Node | None) -> None:
-        self.by_path: dict[tuple[str | int, ...], int] = {}
-        self.doubled: list[Mistake] = []
-        self._walked: set[int] = set()
-        if node is not None:
-            self._walk(node, (), frozenset())
-
-    def _walk(self, node: yaml.Node, path: tuple[str | int, ...], above: frozenset[int]) -> None:
-        self.by_path.setdefault(path, node.start_mark.line + 1)
-        if id(node) in above:
-            self.doubled.append(Mistake("the alias stands for what it stands in", self.of(path), dotted(path)))
-        if id(node) in self._walked:
-            return  # an alias of what is known; aliases of aliases would take for ever
-        self._walked.add(id(node))
-        above = above | {id(node)}
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                here = (*path, key.value)
-                if here in self.by_path:
-                    self.doubled.append(Mistake("the key stands twice", key.start_mark.line + 1, dotted(here)))
-                self.by_path[here] = key.start_mark.line + 1
-                self._walk(value, here, above)
-        elif isinstance(node, yaml.SequenceNode):
-            for i, value in enumerate(node.value):
-                self._walk(value, (*path, i), above)
-
-    def of(self, path: Sequence[str | int]) -> int | None:
-        """The line of a key, or of the nearest key above it."""
-        path = tuple(path)
-        while path and path not in self.by_path:
-            path = path[:-1]
-        return self.by_path.get(path)
-
-
-def dotted(path: Sequence[str | int]) -> str:
-    """`("students", 0, "width")` -> `students[0].width`.
-
-    >>> dotted(("students", 0, "width"))
-    'students[0].width'
-    """
-    text = ""
-    for step in path:
-        text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
-    return text
 
 
 def _mistake(error: dict[str, Any], lines: Lines) -> Mistake:
@@ -402,26 +339,3 @@ def _keys(path: tuple[str | int, ...]) -> list[str]:
         inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
         model = inner[0] if inner else annotation
     return list(getattr(model, "model_fields", {}) or getattr(model, "__dataclass_fields__", {}))
-
-
-def _apply(said: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set takes key=value, found {change!r}")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {key}: {text!r} is not YAML") from None
-    place: Any = said
-    *above, last = [int(step) if step.isdigit() else step for step in key.split(".")]
-    for step in above:
-        if isinstance(place, Mapping):
-            place = place.setdefault(step, {})  # type: ignore[attr-defined]
-        elif isinstance(place, list) and isinstance(step, int) and step < len(place):
-            place = place[step]
-        else:
-            raise UserError(f"--set {key}: the recipe has nothing at '{step}'")
-    try:
-        place[last] = value
-    except (TypeError, IndexError):
-        raise UserError(f"--set {key}: the recipe has nothing at '{last}'") from None
