@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from limbeck import parts, testing
+from limbeck.objective import HiddenTerm
+from limbeck.recipe import Loss, Part, Student, Teacher
 from limbeck.task import Problem, Source, Task
 from limbeck.types import Rows
 
@@ -27,6 +29,9 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     "tfidf_linear": {"minimum": 1},
 }
 """Settings that make a family small; a family that is not named here is tried as it comes."""
+
+TAPPED = {"student": "body.3", "teacher": "encoder.last"}
+"""Parts of a student and a teacher, for losses that compare what they say."""
 
 BRINGS_ITS_OWN = {"transformer": "needs a pretrained folder; tests/models/test_transformer.py makes one"}
 
@@ -57,7 +62,8 @@ def problem(task: Task) -> Problem:
 
 @pytest.mark.parametrize("name", parts.names("losses"))
 def test_every_loss_keeps_its_contract(name: str) -> None:
-    testing.check_loss(parts.make("losses", name, {}))
+    part = parts.get("losses", name)
+    testing.check_loss(parts.make("losses", name, TAPPED if issubclass(part, HiddenTerm) else {}))
 
 
 @pytest.mark.parametrize("name", parts.names("tasks"))
@@ -119,7 +125,7 @@ def test_every_family_learns_its_tasks_hard_loss(name: str) -> None:
     if hasattr(family, "fit"):
         before = Model(name, {}, encoder, module, outputs).fingerprint
         objective = Objective([("hard", term, 1.0)])
-        fit(family, module, inputs, targets, id=made.train.id, outputs=outputs, objective=objective)
+        fit(family, module, inputs, targets, key=made.train.key, outputs=outputs, objective=objective)
         assert Model(name, {}, encoder, module, outputs).fingerprint != before
         return
     tensors = {key: batch[key] for key in inputs}
@@ -152,6 +158,18 @@ def test_settings_have_names_types_and_words(folder: str, name: str) -> None:
         assert setting in described, f"{folder}/{name}: the setting '{setting}' is not described"
     if dataclasses.is_dataclass(part):
         assert part.__dataclass_params__.frozen, f"{folder}/{name} can be changed after it is made"
+
+
+@pytest.mark.parametrize(
+    ("folder", "schemas"),
+    [("models", (Student, Teacher)), ("teachers", (Teacher,)), ("losses", (Loss,))],
+)
+def test_no_setting_has_the_name_of_a_recipes_own_key(folder: str, schemas: tuple[type[Part], ...]) -> None:
+    """It could never be set: the recipe would take it for its own."""
+    own = {key for schema in schemas for key, field in schema.model_fields.items() if field.alias is None}
+    own |= {str(field.alias) for schema in schemas for field in schema.model_fields.values() if field.alias}
+    for name in parts.names(folder):
+        assert not own & set(parts.settings_of(parts.get(folder, name))), f"{folder}/{name}"
 
 
 def test_a_part_that_breaks_its_contract_would_be_found() -> None:

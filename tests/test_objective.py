@@ -12,7 +12,8 @@ from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.losses.kl import Kl
 from limbeck.losses.listwise_kl import ListwiseKl
 from limbeck.losses.next_item import NextItem
-from limbeck.objective import Objective, Term
+from limbeck.objective import HiddenTerm, Objective, Term
+from limbeck.weight import Schedule
 
 SAID = {"logits": torch.tensor([[1.0, 2.0, 0.0], [0.5, 0.0, 3.0]])}
 KNOWN = {"logits": torch.tensor([[2.0, 2.0, 1.0], [0.0, 1.0, 3.0]])}
@@ -40,7 +41,6 @@ def test_the_total_is_the_weighted_sum_of_the_terms() -> None:
     hard, soft = CrossEntropy()(SAID, KNOWN, BATCH), Kl(temperature=2.0)(SAID, KNOWN, BATCH)
     assert total.item() == pytest.approx(0.3 * hard.item() + 2.0 * soft.item())
     assert {name: value.item() for name, value in terms.items()} == {"hard": hard.item(), "kl": soft.item()}
-    assert not any(value.requires_grad for value in terms.values())
 
 
 def test_a_term_of_weight_0_is_absent() -> None:
@@ -51,6 +51,16 @@ def test_a_term_of_weight_0_is_absent() -> None:
     assert list(terms) == ["hard"]
     assert term.calls.item() == 0
     assert not objective.needs_teacher
+
+
+@pytest.mark.parametrize("term", [CrossEntropy(), Kl(temperature=2.0)])
+def test_a_rows_weight_weighs_hard_and_soft_terms_alike(term: Term) -> None:
+    one, other = (term({k: v[i : i + 1] for k, v in SAID.items()}, {k: v[i : i + 1] for k, v in KNOWN.items()},
+                       {k: v[i : i + 1] for k, v in BATCH.items()}).item() for i in (0, 1))  # fmt: skip
+    found = term(SAID, KNOWN, {**BATCH, "weight": torch.tensor([3.0, 1.0])}).item()
+    assert found == pytest.approx((3 * one + other) / 4)
+    assert term(SAID, KNOWN, {**BATCH, "weight": torch.tensor([0.0, 5.0])}).item() == pytest.approx(other)
+    assert term(SAID, KNOWN, {**BATCH, "weight": torch.zeros(2)}).item() == 0.0
 
 
 def test_terms_of_one_name_are_told_apart() -> None:
@@ -85,8 +95,9 @@ def test_the_twin_keeps_the_terms_that_need_no_teacher() -> None:
     objective = Objective([("kl", Kl(), 0.9), ("hard", hard, 0.1), ("next", NextItem(), 0.0)])
     twin = objective.without_teacher(NextItem())
     assert twin.names == ["hard"]
-    assert twin.weights == [1.0]  # as heavy as the student's whole objective
     assert twin.terms[0] is hard
+    total, terms = twin(SAID, {}, BATCH)
+    assert total.item() == pytest.approx(terms["hard"].item())  # as heavy as the student's whole objective
     assert objective.needs_teacher
     assert not twin.needs_teacher
 
@@ -94,7 +105,9 @@ def test_the_twin_keeps_the_terms_that_need_no_teacher() -> None:
 def test_where_no_such_term_is_left_the_twin_gets_the_hard_loss() -> None:
     hard = CrossEntropy()
     twin = Objective([("kl", Kl(), 0.9), ("other", CrossEntropy(), 0.0)]).without_teacher(hard)
-    assert (twin.names, twin.weights, twin.terms[0]) == (["hard"], [0.9], hard)
+    assert (twin.names, twin.terms[0]) == (["hard"], hard)
+    total, terms = twin(SAID, {}, BATCH)
+    assert total.item() == pytest.approx(0.9 * terms["hard"].item())
 
 
 def test_soft_targets_are_averaged_by_weight() -> None:
@@ -114,3 +127,83 @@ def test_a_term_without_a_soft_target_is_named(term: Any) -> None:
 def test_hard_losses_say_that_they_need_no_teacher() -> None:
     needs = {kind: kind.needs_teacher for kind in (CatalogueCrossEntropy, CrossEntropy, Kl, ListwiseKl, NextItem)}
     assert [kind.__name__ for kind, needed in needs.items() if needed] == ["Kl", "ListwiseKl"]
+
+
+# Weights that move or are found
+
+
+def test_scheduled_weights_and_temperatures_are_where_the_progress_is() -> None:
+    rising, falling = Schedule("linear", 0.0, 2.0), Schedule("step", 8.0, 2.0, until=0.5)
+    objective = Objective(
+        [("hard", CrossEntropy(), 1.0), ("kl", Kl(temperature=8.0), rising)], schedules=[{}, {"temperature": falling}]
+    )
+    assert objective.temperatures == (2.0, 8.0)
+    assert objective.needs_teacher
+    for progress, weight, temperature in ((0.0, 0.0, 8.0), (0.25, 0.5, 8.0), (0.5, 1.0, 2.0), (1.0, 2.0, 2.0)):
+        objective.at(progress)
+        wanted = CrossEntropy()(SAID, KNOWN, BATCH) + weight * Kl(temperature=temperature)(SAID, KNOWN, BATCH)
+        torch.testing.assert_close(objective(SAID, KNOWN, BATCH)[0], wanted)
+        twin = objective.without_teacher(CrossEntropy())
+        twin.at(progress)
+        torch.testing.assert_close(twin(SAID, {}, BATCH)[0], (1 + weight) * CrossEntropy()(SAID, KNOWN, BATCH))
+
+
+def test_a_learned_weight_comes_to_the_inverse_of_its_term() -> None:
+    objective = Objective([("hard", CrossEntropy(), "learned"), ("kl", Kl(temperature=2.0), "learned")])
+    descent = torch.optim.Adam(objective.parameters(), lr=0.1)
+    for _ in range(400):
+        total, terms = objective(SAID, KNOWN, BATCH)
+        descent.zero_grad()
+        total.backward()
+        descent.step()
+    wanted = [1 / value.item() for value in terms.values()]
+    torch.testing.assert_close(torch.exp(-objective.doubt), torch.tensor(wanted), rtol=1e-3, atol=1e-3)
+
+
+def test_a_balanced_terms_gradient_is_as_long_as_the_first_fixed_ones() -> None:
+    logits = SAID["logits"].clone().requires_grad_()
+    objective = Objective([("kl", Kl(temperature=2.0), "balanced"), ("hard", CrossEntropy(), 0.5)])
+
+    def norms() -> dict[str, float]:
+        terms = objective({"logits": logits}, KNOWN, BATCH)[1]
+        return {name: torch.autograd.grad(value, logits)[0].norm().item() for name, value in terms.items()}
+
+    found = norms()
+    objective.rebalance(found)
+    whole = torch.autograd.grad(objective({"logits": logits}, KNOWN, BATCH)[0], logits)[0]
+    hard, soft = (
+        torch.autograd.grad(term({"logits": logits}, KNOWN, BATCH), logits)[0]
+        for term in (CrossEntropy(), Kl(temperature=2.0))
+    )
+    torch.testing.assert_close(whole, 0.5 * hard + soft * (0.5 * hard.norm() / soft.norm()))
+    before = objective.state_dict()["balance"].clone()
+    objective.rebalance({"hard": 1.0, "kl": 0.0})  # a term without a gradient has nothing to be balanced
+    assert torch.equal(objective.state_dict()["balance"], before)
+    with pytest.raises(UserError, match="first term of a fixed weight"):
+        Objective([("kl", Kl(), "balanced")])
+
+
+# Hidden states
+
+
+class Hint(HiddenTerm):
+    def forward(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> Tensor:
+        return torch.stack([(mine - theirs).square().mean() for mine, theirs in self.pairs(student, teacher)]).sum()
+
+
+def test_a_hidden_terms_projection_is_its_own_and_the_teachers_states_get_no_gradient() -> None:
+    objective = Objective([("hint", Hint(student="a.b", teacher=("c",)), 1.0)])
+    assert (objective.student_taps, objective.teacher_taps) == (("a.b",), ("c",))
+    mine, theirs = torch.randn(4, 3, requires_grad=True), torch.randn(4, 5, requires_grad=True)
+    said, known = {"hidden.a.b": mine}, {"hidden.c": theirs}
+    assert not list(objective.parameters())
+    objective.size(said, known, {})
+    assert [tuple(p.shape) for p in objective.parameters()] == [(5, 3), (5,)]
+    objective(said, known, {})[0].backward()
+    assert mine.grad is not None
+    assert theirs.grad is None
+    assert all(p.grad is not None for p in objective.parameters())
+    with pytest.raises(UserError, match="student names 2 parts and teacher 1"):
+        Hint(student=("a", "b"), teacher="c")

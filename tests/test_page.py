@@ -467,7 +467,7 @@ def chromium() -> Iterator[Any]:
     """A browser without a network; its absence is a failure, since `make setup` brings it."""
     found = shutil.which("chromium")
     if found is None:
-        pytest.fail("no chromium on the path; install it: make setup")
+        pytest.fail("no chromium on the path; install it: make browser")
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]

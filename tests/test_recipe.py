@@ -72,7 +72,10 @@ def test_a_recipe_reads_into_values_with_its_lines() -> None:
         (changed("epochs: 30", "learning_rate: .inf"), "line 19: training.learning_rate: input should be a finite number"),  # noqa: E501
         (changed("task: recommend\n", ""), "line 1: task: the key 'task' is missing"),
         (changed("task: recommend", "tusk: recommend"), "line 1: tusk: unknown key 'tusk'; did you mean 'task'\\?"),
-        (changed("weight: 0.3", "weight: -1"), r"line 16: objective\[0\].weight: input should be greater than or equal to 0, found -1"),  # noqa: E501
+        (changed("weight: 0.3", "weight: -1"), r"line 16: objective\[0\].weight: a weight is 0 or more, a schedule, .*, found -1"),  # noqa: E501
+        (changed("weight: 0.3", "weight: learnt"), r"line 16: objective\[0\].weight: a weight is .*'learned' or 'balanced', found 'learnt'"),  # noqa: E501
+        (changed("weight: 0.3", "weight: {schedule: liner, start: 0, end: 1}"), r"line 16: objective\[0\].weight: a schedule: schedule: Input should be 'linear'"),  # noqa: E501
+        (changed("weight: 0.3", "weight: {schedule: step, start: 0, end: 1, until: 2}"), r"line 16: objective\[0\].weight: after is 0.0 and until 2.0"),  # noqa: E501
         (changed("shares: [8, 1, 1]", "share: [8, 1, 1]"), r"line 6: protocols\[0\].split.share: unknown key 'share'; did you mean 'shares'\?"),  # noqa: E501
         (changed("kind: user_random", "kind: userrandom"), r"line 6: protocols\[0\].split.kind: input should be 'user_random'"),  # noqa: E501
         (changed("[8, 1, 1]", "[0, 1, 1]"), r"line 6: protocols\[0\].split: split.shares is \(0.0, 1.0, 1.0\); three numbers"),  # noqa: E501

@@ -6,13 +6,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
+from torch import nn
 
 from limbeck import testing
 from limbeck.losses.catalogue_cross_entropy import CatalogueCrossEntropy
 from limbeck.losses.kl import Kl
 from limbeck.losses.listwise_kl import ListwiseKl
 from limbeck.losses.next_item import NextItem
-from limbeck.objective import Term
+from limbeck.objective import HiddenRowTerm, RowTerm, Term
 from limbeck.types import Axis, Rows, Signals
 
 torch.set_num_threads(1)
@@ -226,7 +227,7 @@ def test_a_sound_term_of_ones_own_passes(loss):
 )
 def test_a_broken_loss_is_caught(loss, words):
     with pytest.raises(AssertionError, match=words):
-        testing.check_loss(loss)
+        testing.check_loss(loss, rowwise=True)
 
 
 def test_changing_what_is_given_is_caught():
@@ -239,11 +240,77 @@ def test_changing_what_is_given_is_caught():
         testing.check_loss(Overwriting())
 
 
+def test_a_mean_over_rows_that_does_not_weigh_them_is_caught():
+    class Plain(RowTerm):
+        def rows(self, student, teacher, batch):
+            losses = ((student["logits"] - teacher["logits"].detach()) ** 2).mean(1)
+            return losses, torch.ones_like(losses)
+
+    class Deaf(Plain):
+        def forward(self, student, teacher, batch):
+            return self.rows(student, teacher, batch)[0].mean()
+
+    testing.check_loss(Plain())
+    with pytest.raises(AssertionError, match="a row of weight 2 does not count as two"):
+        testing.check_loss(Deaf())
+
+
 def test_losses_between_rows_are_spared_the_doubled_batch():
     def pairs(student, teacher):
         return ((torch.cdist(student, student) - torch.cdist(teacher, teacher)) ** 2).mean() / len(student)
 
     loss = Loss(lambda s, t: pairs(s.float(), t.float()))
-    testing.check_loss(loss, rowwise=False)
+    testing.check_loss(loss)
     with pytest.raises(AssertionError, match="doubling the batch"):
-        testing.check_loss(loss)
+        testing.check_loss(loss, rowwise=True)
+
+
+class Hint(HiddenRowTerm):
+    """Squared error between tapped parts, in a way that a test may break.
+
+    | reads | from |
+    |---|---|
+    | `hidden.<path>` (B, D) or (B, C, H, W) | student, teacher |
+    | `near` (B, K) positions, or `far` (B, 2) | batch |
+    """
+
+    def __init__(self):
+        super().__init__(student="body.3", teacher="encoder.last")
+
+    def pair(self, student, teacher):
+        return ((student.float() - teacher.float()) ** 2).flatten(1).mean(1)
+
+
+class Idle(Hint):
+    def size(self, student, teacher, batch):
+        super().size(student, teacher, batch)
+        self.unused = nn.Linear(1, 1)
+
+
+def test_a_loss_is_tried_on_all_that_its_docstring_says_it_reads():
+    flat, pictures = testing.outputs_for(Hint())
+    assert flat.student["hidden.body.3"].shape == (6, 24)
+    assert flat.teacher["hidden.encoder.last"].shape == (6, 36)
+    assert pictures.student["hidden.body.3"].shape == (6, 24, 4, 4)
+    assert pictures.teacher["hidden.encoder.last"].shape == (6, 36, 6, 6)
+    assert pictures.batch["near"].shape == (6, 3)
+    assert pictures.batch["near"].dtype == torch.int64
+    assert "far" not in pictures.batch
+    testing.check_loss(Hint())
+
+
+def test_a_projection_that_no_gradient_reaches_is_caught():
+    with pytest.raises(AssertionError, match=r"no gradient reaches its own unused"):
+        testing.check_loss(Idle())
+
+
+def test_state_outside_buffers_is_caught():
+    class Amnesiac(Loss):
+        steps = 0
+
+        def forward(self, student, teacher, batch):
+            self.steps += 1
+            return self.steps * super().forward(student, teacher, batch)
+
+    with pytest.raises(AssertionError, match="keep state in buffers"):
+        testing.check_loss(Amnesiac(squared))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import TypeAdapter, ValidationError
 
 from limbeck import ledger, parts, split, table
 from limbeck.cache import cache_folder
@@ -20,6 +21,7 @@ from limbeck.recipe import Data, Loss, Protocol, Recipe
 from limbeck.table import check_labels, reader_for
 from limbeck.task import Problem, Source, Task
 from limbeck.types import Rows, fingerprint
+from limbeck.weight import Schedule
 
 if TYPE_CHECKING:
     from limbeck.objective import Objective, Term
@@ -214,11 +216,31 @@ def objective_of(losses: Sequence[Loss], task: Task, family: Any) -> Objective:
     """The objective a recipe names; `hard` is the family's own hard loss, or the task's."""
     from limbeck.objective import Objective
 
-    terms = []
+    terms, schedules = [], []
     for loss in losses:
         name = hard_name(task, family) if loss.loss == "hard" else loss.loss
-        terms.append((loss.loss, parts.make("losses", name, loss.settings), loss.weight))
-    return Objective(terms)
+        settings, moving = fixed_settings(loss)
+        terms.append((loss.loss, parts.make("losses", name, settings), loss.weight))
+        schedules.append(moving)
+    return Objective(terms, schedules=schedules)
+
+
+def fixed_settings(loss: Loss) -> tuple[dict[str, Any], dict[str, Schedule]]:
+    """A loss' settings as they are at first, and those that move: `{schedule: linear, start: 8, end: 2}`.
+
+    Raises:
+        UserError: a schedule that cannot be.
+    """
+    moving = {}
+    for name, value in loss.settings.items():
+        if isinstance(value, Mapping) and "schedule" in value:
+            try:
+                moving[name] = TypeAdapter(Schedule).validate_python(value)
+            except ValidationError as wrong:
+                first = wrong.errors()[0]
+                place = ".".join([name, *map(str, first["loc"])])
+                raise UserError(f"{loss.loss}: {place}: {first['msg']}") from None
+    return {**loss.settings, **{name: schedule.start for name, schedule in moving.items()}}, moving
 
 
 def knowledge_of(recipe: Recipe, temperatures: Iterable[float]) -> Knowledge:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from limbeck import parts
-from limbeck.bind import check_option, hard_name, open_source, roles_read, roles_said
+from limbeck.bind import check_option, fixed_settings, hard_name, open_source, roles_read, roles_said
 from limbeck.errors import LimbeckError, Mistake, UserError
 from limbeck.recipe import Data, Recipe, Student, Teacher, Training
 from limbeck.split import assign
@@ -297,7 +297,8 @@ def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequen
     for i, loss in enumerate(recipe.objective):
         path: Path_ = ("objective", i)
         name = hard_name(task, families[0]) if loss.loss == "hard" else loss.loss
-        term = _settings(found, "losses", name, loss.settings, path, (*path, "loss"))
+        fixed = found.tried(path, partial(fixed_settings, loss))
+        term = fixed and _settings(found, "losses", name, fixed[0], path, (*path, "loss"))
         terms.append((loss.loss, term))
         if loss.weight == 0:
             found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")

@@ -16,7 +16,7 @@ from limbeck.recipe import Training
 from limbeck.task import Problem, Task
 from limbeck.teach import Lesson
 from limbeck.trial import Fresh, MadeUp, fresh
-from limbeck.types import Array, Key, Predictor, Rows, Signals
+from limbeck.types import Array, Key, Predictor, Rows, Signals, stem_of
 from limbeck.verbs.distill import distill
 from limbeck.verbs.fit import fit
 
@@ -65,6 +65,8 @@ def training_cost(task: Task, lesson: Lesson, *, teacher: bool, kept: Knowledge,
     started = time.perf_counter()
     made = fresh(task, some, teacher=teacher)
     building = time.perf_counter() - started
+    if teacher and made.objective.teacher_taps:
+        return Cost(None, 4 * made.model.parameters, None, "reads the teacher's states; known once a run did it")
     weight, known = 4 * made.model.parameters, MadeUp(task, len(lesson.problem.axis), kept) if teacher else None
     judging = judging_cost(task, made.model, lesson.problem)
     if hasattr(made.family, "fit"):
@@ -151,7 +153,7 @@ def row_bytes(said: Signals, kept: Knowledge) -> int:
     """Bytes that a store needs for one row of these signals."""
     total = 0
     for name, value in said.items():
-        stem, _, part = name.partition(".")
+        stem, part = stem_of(name)
         numbers = int(np.prod(np.shape(value)[1:]))
         each = NUMBER_BYTES[kept.dtype]
         if part in ("ids", "tail"):

@@ -10,7 +10,7 @@ import numpy as np
 
 from limbeck.errors import UserError
 from limbeck.mix import mix
-from limbeck.types import Array, Kind, Signals
+from limbeck.types import Array, Kind, Signals, stem_of
 
 Dtype = Literal["float16", "bfloat16", "float32"]
 RANKED: tuple[Kind, ...] = ("logits", "scores", "probabilities")
@@ -98,7 +98,7 @@ def keep(knowledge: Knowledge, signals: Signals, id: Array, view: Array) -> Kept
     columns: dict[str, Packed] = {}
     clipped = 0
     for name in signals:
-        stem, _, part = name.partition(".")
+        stem, part = stem_of(name)
         kind = signals.kinds[stem]
         values = np.asarray(signals[name])
         if part == "tail" and not knowledge.temperatures:

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from limbeck.errors import NoSuchName, UserError
 from limbeck.objective import Objective
+from limbeck.taps import HIDDEN, Taps
 from limbeck.types import Array, Signals
 
 Said = Mapping[str, Tensor]
@@ -104,15 +105,22 @@ def recall(store: Knowledge, device: torch.device) -> Callable[[Mapping[str, Ten
     return gather
 
 
+def tapped(says: Callable[[Mapping[str, Tensor]], Said], taps: Taps) -> Callable[[Mapping[str, Tensor]], Said]:
+    """What a module says, and what its tapped parts said meanwhile."""
+    return (lambda rows: {**says(rows), **taps.read()}) if taps.paths else says
+
+
 def knower(
-    teacher: nn.Module | Knowledge | None, batch: Mapping[str, Tensor], device: torch.device
+    teacher: nn.Module | Knowledge | None, batch: Mapping[str, Tensor], device: torch.device, taps: Taps | None = None
 ) -> Callable[[Mapping[str, Tensor]], Said] | None:
-    """A function from a batch to what a teacher says of it: a live one, frozen here, or a stored one."""
+    """A function from a batch to what a teacher says of it: a live one, frozen here and tapped, or a stored one."""
     if teacher is None:
         return None
     if not isinstance(teacher, nn.Module):
         return recall(teacher, device)
     says = speaker(freeze(teacher.to(device)), batch, "teacher")
+    if taps is not None:
+        says = tapped(says, taps)
 
     def answer(rows: Mapping[str, Tensor]) -> Said:
         with torch.no_grad():
@@ -129,7 +137,7 @@ def dry_batch(
 ) -> None:
     """Send one batch through everything without gradients, so that what cannot fit fails at once.
 
-    Lazy projections of the objective take their sizes here. Neither the buffers of student and
+    The objective's projections take their sizes here. Neither the buffers of student and
     objective nor the random state move.
 
     Raises:
@@ -137,17 +145,19 @@ def dry_batch(
     """
     buffers = [b for module in (student, objective) for b in module.buffers() if not nn.parameter.is_lazy(b)]
     before = [buffer.clone() for buffer in buffers]
-    with torch.random.fork_rng(), torch.no_grad():
-        said = speaker(student, batch, "student")(batch)
+    with torch.random.fork_rng(), torch.no_grad(), Taps(student, objective.student_taps) as taps:
+        said = tapped(speaker(student, batch, "student"), taps)(batch)
         known = teacher(batch) if teacher else {}
         _compare(said, known, {name for term in objective.terms for name in getattr(term, "projects", ())})
         try:
+            objective.size(said, known, batch)
             total, _ = objective(said, known, batch)
         except NoSuchName:
             raise
         except KeyError as lacking:
             raise UserError(
-                f"a loss reads {lacking}; the student says {', '.join(said)}, beside {', '.join(batch)}"
+                f"a loss reads {lacking}; the student says {', '.join(said)}, the teacher {', '.join(known) or 'nothing'}, "
+                f"beside {', '.join(batch)}"
             ) from None
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
@@ -158,8 +168,8 @@ def dry_batch(
 def _compare(student: Said, teacher: Said, projected: set[str]) -> None:
     for name in sorted(student.keys() & teacher.keys() - projected):
         ours, theirs = student[name], teacher[name]
-        if not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
-            continue  # such as the caches and tuples of transformers' outputs
+        if name.startswith(HIDDEN) or not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
+            continue  # states are brought together by their terms; else such as transformers' caches
         if ours.dim() != theirs.dim():
             raise UserError(f"student: '{name}' has {ours.dim()} axes, the teacher's has {theirs.dim()}")
         for axis, (a, b) in enumerate(zip(ours.shape, theirs.shape, strict=True), 1):

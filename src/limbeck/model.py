@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from limbeck import parts
 from limbeck.encoder import Encoder
+from limbeck.taps import HIDDEN, Taps
 from limbeck.types import Array, Batch, Kind, Signals, fingerprint
 
 if TYPE_CHECKING:
@@ -61,7 +62,11 @@ class Model:
         encoder: columns to tensors.
         module: tensors to signals; `forward` takes the encoder's tensors by name.
         outputs: the length of the main signal's axis.
+
+    `taps` are the paths of parts whose states it says beside its signals; they are no part of what is saved.
     """
+
+    taps: tuple[str, ...] = ()
 
     def __init__(
         self, family: str, settings: dict[str, Any], encoder: Encoder, module: torch.nn.Module, outputs: int
@@ -76,7 +81,7 @@ class Model:
     def kinds(self) -> Mapping[str, Kind]:
         """Of its family."""
         kinds: Mapping[str, Kind] = parts.get("models", self.family).kinds
-        return kinds
+        return {**kinds, **{HIDDEN + path: "embedding" for path in self.taps}} if self.taps else kinds
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -91,6 +96,8 @@ class Model:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
         said = {"family": self.family, "settings": self.settings, "outputs": self.outputs}
+        if self.taps:
+            said["taps"] = list(self.taps)
         return fingerprint("model", 1, **said, encoder=self.encoder.fingerprint, weights=digest.hexdigest())
 
     @property
@@ -102,13 +109,19 @@ class Model:
         """The same model around another module of its family, such as averaged weights."""
         return Model(self.family, self.settings, self.encoder, module, self.outputs)
 
+    def tapped(self, paths: Sequence[str]) -> Model:
+        """The same model, which also says the states of these parts, as `hidden.<path>`."""
+        heard = self.having(self.module)
+        heard.taps = tuple(paths)
+        return heard
+
     def __call__(self, batch: Batch) -> Signals:
         """Signals as NumPy arrays, without gradients, in eval mode."""
         self.module.eval()
         device = next((p.device for p in self.module.state_dict().values()), torch.device("cpu"))
         tensors = {k: torch.from_numpy(v).to(device) for k, v in self.encoder(batch.only(self.reads)).items()}
-        with torch.inference_mode():
-            said = self.module(**tensors)
+        with torch.inference_mode(), Taps(self.module, self.taps) as taps:
+            said = {**self.module(**tensors), **taps.read()}
         return Signals({k: v.float().cpu().numpy() for k, v in said.items()}, self.kinds)
 
     def save(self, folder: Path) -> None:

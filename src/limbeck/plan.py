@@ -15,13 +15,13 @@ from limbeck.cache import cache_folder
 from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
 from limbeck.ledger import is_store
 from limbeck.recipe import Recipe, Teacher
-from limbeck.run import kept_of, recipe_text, twin_of
+from limbeck.run import asked_of, kept_of, recipe_text, twin_of
 from limbeck.shelf import Shelf
 from limbeck.store import Store, chunks
 from limbeck.task import Problem
-from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
+from limbeck.teach import Desk, Lesson, Lived, baseline_lesson, choose, lesson_of, teach, teacher_lesson, with_choice
 from limbeck.trial import fresh
-from limbeck.tutor import baseline_lesson, judged_key, teacher_lesson, tutor_of
+from limbeck.tutor import judged_key, tutor_of
 from limbeck.types import Predictor, Rows
 from limbeck.verbs.label import settings_for
 
@@ -191,6 +191,7 @@ class _Walk:
             cost = self._unasked(recipe, rows)
             self.steps.append(Step("label", name, False, cost.seconds, cost.bytes, cost.note))
             return None
+        tutor = asked_of(recipe, self.bound.task, tutor)
         settings, _ = settings_for(tutor, rows, kept)
         folder = self.desk.cache.root / "stores" / settings.fingerprint
         store = Store.open(folder) if is_store(folder) else Store(folder, settings, {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from limbeck.errors import Mistake, RecipeError, UserError
 from limbeck.knowledge import Knowledge
 from limbeck.split import Split
 from limbeck.types import fingerprint
+from limbeck.weight import Found, Schedule
 from limbeck.yaml_lines import Lines, change, dotted, load
 
 Positive = Annotated[int, Field(gt=0)]
@@ -37,6 +38,20 @@ def _said(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
 
 
 SAID = WrapValidator(_said)
+
+
+def _weighed(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Of what a weight may be, say what is wrong with the one that was meant."""
+    try:
+        return check(value)
+    except UserError as wrong:
+        raise ValueError(str(wrong)) from None
+    except ValidationError as wrong:
+        if isinstance(value, Mapping):
+            said = [error for error in wrong.errors() if "Schedule" in str(error["loc"][:1])]
+            told = "; ".join(f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in said)
+            raise ValueError(f"a schedule: {told}") from None
+        raise ValueError("a weight is 0 or more, a schedule, 'learned' or 'balanced'") from None
 
 
 class Strict(BaseModel):
@@ -182,11 +197,13 @@ class Loss(Part):
 
     Args:
         loss: a part of `losses/`, or `hard`.
-        weight: what its value is multiplied by; 0 leaves it out.
+        weight: what its value is multiplied by; 0 leaves it out. It may move as training goes on
+            (`{schedule: linear, start: 0, end: 1, until: 0.2}`; so may a numeric setting, such as a
+            temperature), be `learned`, or `balanced` by the lengths of gradients.
     """
 
     loss: str
-    weight: Annotated[float, Field(ge=0)] = 1.0
+    weight: Annotated[Annotated[float, Field(ge=0)] | Schedule | Found, WrapValidator(_weighed)] = 1.0
 
 
 class Protocol(Strict):

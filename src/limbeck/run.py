@@ -16,9 +16,10 @@ from limbeck import atomic, parts
 from limbeck.bind import Bound, bind, knowledge_of, objective_of, problem_of, protocol_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.compose import compose, disagreements, write
-from limbeck.errors import UserError
+from limbeck.errors import UserError, few
 from limbeck.forgetting import note_run
 from limbeck.knowledge import Knowledge
+from limbeck.model import Model
 from limbeck.outcome import Entry, Outcome
 from limbeck.progress import Teller
 from limbeck.recipe import Protocol, Recipe, Student, read
@@ -28,9 +29,10 @@ from limbeck.store import Store
 from limbeck.task import Problem, Task
 from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of
-from limbeck.types import Axis, Rows, fingerprint
+from limbeck.types import Axis, Predictor, Rows, fingerprint
 from limbeck.verbs.export import About
 from limbeck.verbs.label import Labelling, label, seconds_of
+from limbeck.weight import Schedule, Weight
 
 
 @dataclass
@@ -150,7 +152,7 @@ def _about(bound: Bound) -> About:
     recipe, facts = bound.recipe, bound.source.facts
     name = recipe.data.pack or Path(str(recipe.data.path)).name
     data = {"name": name, "description": recipe.description, **{k: v for k, v in facts.items() if k != "file"}}
-    losses = "; ".join(f"{loss.loss} (weight {loss.weight:g})" for loss in recipe.objective)
+    losses = "; ".join(f"{loss.loss} (weight {_weight(loss.weight)})" for loss in recipe.objective)
     card = {
         "data": f"{name}. {recipe.description}",
         "licence": str(facts.get("licence", "of the data: as its owner says")),
@@ -212,7 +214,25 @@ def _labelled(
         "source": problem.train.source,
     }
     how = Labelling(kept_of(recipe, bound.task), recipe.teacher.batch, origin, desk.teller)
-    return label(tutor.predictor, taught_rows(problem), root, how)
+    return label(asked_of(recipe, bound.task, tutor.predictor), taught_rows(problem), root, how)
+
+
+def asked_of(recipe: Recipe, task: Task, predictor: Predictor) -> Predictor:
+    """The teacher as it is labelled with: it also says the states that the students' losses read.
+
+    Raises:
+        UserError: a loss reads states of a teacher that cannot be tapped.
+    """
+    objectives = [objective_of(recipe.objective, task, _family(student)) for student in recipe.students]
+    taps = list(dict.fromkeys(path for objective in objectives for path in objective.teacher_taps))
+    if not taps:
+        return predictor
+    if not isinstance(predictor, Model):
+        raise UserError(
+            f"a loss reads the teacher's inner states ({few(taps)}), and '{recipe.teacher.title}' was brought or "
+            "joined from several; only a teacher that is trained here can be tapped"
+        )
+    return predictor.tapped(taps)
 
 
 def kept_of(recipe: Recipe, task: Task) -> Knowledge:
@@ -294,6 +314,12 @@ def _nameless(value: Any) -> Any:
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as YAML, all defaults written out."""
     return _yaml(recipe.model_dump(mode="json", by_alias=True))
+
+
+def _weight(weight: Weight) -> str:
+    if isinstance(weight, Schedule):
+        return f"{weight.start:g} to {weight.end:g}, {weight.schedule}"
+    return weight if isinstance(weight, str) else f"{weight:g}"
 
 
 def _yaml(said: object) -> str:

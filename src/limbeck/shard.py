@@ -17,7 +17,7 @@ from limbeck import atomic, knowledge
 from limbeck.chunk import Chunk, int64, refuse_twice
 from limbeck.errors import LimbeckError, StoreDamaged, UserError
 from limbeck.knowledge import Kept, Knowledge, Packed
-from limbeck.types import Array, Kind, fingerprint
+from limbeck.types import SHORT, Array, Kind, fingerprint, stem_of
 
 SCHEMA = 1
 KEY = "key"
@@ -43,9 +43,10 @@ class Settings:
     people: bool = False
 
     def __post_init__(self) -> None:
-        wrong = [name for name in self.kinds if name == KEY or "." in name]
+        wrong = [name for name in self.kinds if name.split(".")[0] == KEY or stem_of(name)[1]]
         if wrong or not self.kinds:
-            raise UserError(f"signals {wrong} cannot be stored: a store needs names without a dot, and not '{KEY}'")
+            ends = ", ".join(f".{part}" for part in SHORT)
+            raise UserError(f"signals {wrong} cannot be stored: no name may start with '{KEY}' or end in {ends}")
 
     @property
     def fingerprint(self) -> str:

@@ -25,7 +25,7 @@ from limbeck.shard import (
     read_keys,
     read_record,
 )
-from limbeck.types import Array, Batch, Kind, Signals
+from limbeck.types import Array, Batch, Kind, Signals, stem_of
 
 __all__ = ["Chunk", "Knowledge", "Settings", "Store", "chunks", "persons"]
 
@@ -160,7 +160,7 @@ class Store:
             chunk = Chunk(chunk.positions, chunk.id, chunk.view)
         kept, start = [], 0
         for piece in [signals] if isinstance(signals, Signals) else signals:
-            if any(self.kinds.get(name.split(".")[0]) != piece.kinds[name.split(".")[0]] for name in piece):
+            if any(self.kinds.get(stem) != piece.kinds[stem] for stem in (stem_of(name)[0] for name in piece)):
                 raise UserError(f"the teacher says {dict(piece.kinds)}, the store was begun for {dict(self.kinds)}")
             rows = slice(start, start + len(next(iter(piece.values()))))
             kept.append(keep(self.knowledge, piece, chunk.id[rows], chunk.view[rows]))

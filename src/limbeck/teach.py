@@ -22,13 +22,15 @@ from limbeck.loader import TableLoader
 from limbeck.model import Family, Model
 from limbeck.objective import Objective
 from limbeck.progress import Teller
-from limbeck.recipe import Loss, Recipe, Student, Training
+from limbeck.recipe import Loss, Recipe, Student, Teacher, Training
 from limbeck.shelf import Shelf, note_seconds
 from limbeck.store import Store
 from limbeck.task import Problem, Task
 from limbeck.types import Array, Rows, fingerprint
 from limbeck.verbs.distill import Taught, Watch, distill
 from limbeck.verbs.fit import fit
+
+HARD = (Loss(loss="hard"),)
 
 
 @dataclass
@@ -116,7 +118,8 @@ class Lesson:
         losses = []
         for loss in self.losses:
             name = hard_name(task, family) if loss.loss == "hard" else loss.loss
-            losses.append([name, loss.weight, {**parts.settings_of(parts.get("losses", name)), **loss.settings}])
+            settings = {**parts.settings_of(parts.get("losses", name)), **loss.settings}
+            losses.append([name, loss.model_dump(mode="json")["weight"], settings])
         return fingerprint(
             "lesson",
             2,
@@ -157,6 +160,26 @@ class Lived:
     seconds: float
     steps: int
     chosen: Mapping[str, Any] = field(default_factory=dict)
+
+
+def teacher_lesson(recipe: Recipe, teacher: Teacher, problem: Problem) -> Lesson:
+    """How a recipe trains a teacher: on the labelled rows, by the hard loss."""
+    return Lesson(
+        title=f"teacher {teacher.title}",
+        family=str(teacher.model),
+        settings=teacher.settings,
+        training=Training.model_validate({**recipe.training.model_dump(), **teacher.training}),
+        losses=HARD,
+        problem=problem,
+        rows=problem.train,
+        knowledge=None,
+        seed=teacher.seed,
+    )
+
+
+def baseline_lesson(name: str, problem: Problem) -> Lesson:
+    """A trivial baseline at its default settings."""
+    return Lesson(f"baseline {name}", name, {}, Training(), HARD, problem, problem.train, None, 0)
 
 
 def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, knowledge: Store | None) -> Lesson:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,17 @@ import torch
 
 from limbeck import parts
 from limbeck.bind import bind, hard_term, knowledge_of, objective_of, problem_of
+from limbeck.errors import UserError, few
 from limbeck.knowledge import Knowledge, keep, unpack
 from limbeck.live import dry_batch, recall
 from limbeck.loader import TableLoader
 from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.recipe import Recipe, Student, Teacher
+from limbeck.taps import HIDDEN
 from limbeck.task import Problem, Task
-from limbeck.teach import Lesson, lesson_of, loader_of, targets_of
-from limbeck.types import Array, Signals
+from limbeck.teach import Lesson, lesson_of, loader_of, targets_of, teacher_lesson
+from limbeck.types import Array, Kind, Signals
 
 ROWS = 8
 """Rows of a dry batch; enough for shapes, whatever a batch-norm asks."""
@@ -39,19 +41,23 @@ class MadeUp:
         task: names the main signal.
         outputs: length of its axis.
         kept: how the recipe keeps knowledge.
+        states: hidden signal -> its shape for one row, where losses read any.
     """
 
     task: Task
     outputs: int
     kept: Knowledge
+    states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     def gather(self, id: Array, view: Array | None = None) -> Signals:
         """Noise for these rows, (B, outputs), cut to the best entries where a store would cut it."""
         name, kind = self.task.signal
-        noise = np.random.default_rng(0).standard_normal((len(id), self.outputs)).astype(np.float32)
-        kinds = {name: kind}
+        draw = np.random.default_rng(0)
+        shapes = {name: (self.outputs,), **self.states}
+        noise = {key: draw.standard_normal((len(id), *shape)).astype(np.float32) for key, shape in shapes.items()}
+        kinds: dict[str, Kind] = {**dict.fromkeys(self.states, "embedding"), name: kind}
         id = np.asarray(id, np.int64)
-        held = keep(self.kept, Signals({name: noise}, kinds), id, np.zeros_like(id) if view is None else view)
+        held = keep(self.kept, Signals(noise, kinds), id, np.zeros_like(id) if view is None else view)
         told = {key: unpack(column.data, column.dtype) for key, column in held.columns.items()}
         return Signals(told, kinds, tail_temperatures=self.kept.temperatures)
 
@@ -118,7 +124,8 @@ def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
 def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None:
     some = replace(problem, train=problem.train.slice(0, SOME))
     made = fresh(task, lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None), teacher=True)
-    known = MadeUp(task, len(problem.axis), knowledge_of(recipe, made.objective.temperatures))
+    states = states_of(recipe, task, some, made.objective.teacher_taps)
+    known = MadeUp(task, len(problem.axis), knowledge_of(recipe, made.objective.temperatures), states)
     batch = made.loader.gather(torch.arange(len(made.loader.tensors["id"])))
     recalled = recall(known, torch.device("cpu"))
     if hasattr(made.family, "fit"):
@@ -127,6 +134,22 @@ def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None
     else:
         made.model.module.train()
         dry_batch(made.model.module, made.objective, recalled, batch)
+
+
+def states_of(recipe: Recipe, task: Task, problem: Problem, taps: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a row's hidden states, of the teacher with fresh weights.
+
+    Raises:
+        UserError: the teacher has no such parts, or cannot be tapped at all.
+    """
+    if not taps:
+        return {}
+    if recipe.teacher.model is None:
+        raise UserError(f"a loss reads the teacher's inner states ({few(taps)}); only one trained here can be tapped")
+    rows = problem.train.slice(0, ROWS)
+    made = fresh(task, replace(teacher_lesson(recipe, recipe.teacher, problem), rows=rows), teacher=False)
+    said = made.model.tapped(taps)(rows.batch(made.model.reads))
+    return {name: tuple(np.shape(value)[1:]) for name, value in said.items() if name.startswith(HIDDEN)}
 
 
 def _open(teacher: Teacher, problem: Problem, base: Path) -> None:

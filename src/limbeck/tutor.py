@@ -13,13 +13,11 @@ import numpy as np
 from limbeck import parts
 from limbeck.errors import GateRefused
 from limbeck.progress import Heard
-from limbeck.recipe import Loss, Recipe, Teacher, Training
+from limbeck.recipe import Recipe, Teacher
 from limbeck.report import Gate
 from limbeck.task import Judgement, Problem, Task
-from limbeck.teach import Desk, Lesson, Lived, choose, teach
+from limbeck.teach import Desk, Lived, baseline_lesson, choose, teach, teacher_lesson
 from limbeck.types import Array, Batch, Predictor, Rows, Signals, fingerprint
-
-HARD = (Loss(loss="hard"),)
 
 
 @dataclass(frozen=True)
@@ -47,26 +45,6 @@ class Tutor:
             getattr(member, "parameters", None) for member in getattr(self.predictor, "members", [self.predictor])
         ]
         return None if None in counts else sum(int(count) for count in counts if count is not None)
-
-
-def teacher_lesson(recipe: Recipe, teacher: Teacher, problem: Problem) -> Lesson:
-    """How a recipe trains a teacher: on the labelled rows, by the hard loss."""
-    return Lesson(
-        title=f"teacher {teacher.title}",
-        family=str(teacher.model),
-        settings=teacher.settings,
-        training=Training.model_validate({**recipe.training.model_dump(), **teacher.training}),
-        losses=HARD,
-        problem=problem,
-        rows=problem.train,
-        knowledge=None,
-        seed=teacher.seed,
-    )
-
-
-def baseline_lesson(name: str, problem: Problem) -> Lesson:
-    """A trivial baseline at its default settings."""
-    return Lesson(f"baseline {name}", name, {}, Training(), HARD, problem, problem.train, None, 0)
 
 
 def tutor_of(desk: Desk, recipe: Recipe, teacher: Teacher, problem: Problem) -> Tutor:

@@ -24,6 +24,20 @@ Kind = Literal["logits", "probabilities", "scores", "values", "quantiles", "embe
 KINDS: tuple[str, ...] = ("logits", "probabilities", "scores", "values", "quantiles", "embedding", "boxes", "mask")
 
 
+SHORT = ("ids", "values", "tail")
+"""What a long head is kept as: its best entries' places, their numbers, and the mass outside them."""
+
+
+def stem_of(name: str) -> tuple[str, str]:
+    """A signal's name as that of the whole signal and, of one that was shortened, the part.
+
+    >>> stem_of("scores.ids"), stem_of("hidden.encoder.2")
+    (('scores', 'ids'), ('hidden.encoder.2', ''))
+    """
+    stem, _, part = name.rpartition(".")
+    return (stem, part) if stem and part in SHORT else (name, "")
+
+
 def fingerprint(what: str, version: int, /, **keys: Any) -> str:
     """Hash explicit keys into 32 hexadecimal digits.
 
@@ -120,7 +134,7 @@ class Signals(Mapping[str, Any]):
 
     Args:
         values: name -> array or torch tensor, first axis B.
-        kinds: name -> kind, for every name without a dot.
+        kinds: name -> kind; one for all parts of a signal that was shortened.
         tail_temperatures: the temperatures of the columns of every `.tail`.
         notes: facts a reader must know, such as how much clipping took place.
     """
@@ -138,8 +152,7 @@ class Signals(Mapping[str, Any]):
         self.tail_temperatures = tuple(tail_temperatures)
         self.notes = tuple(notes)
         for name in self.values_by_name:
-            stem = name.split(".")[0]
-            if stem not in self.kinds:
+            if stem_of(name)[0] not in self.kinds:
                 raise UserError(f"signal '{name}' declares no kind; use one of {', '.join(KINDS)}")
 
     def __getitem__(self, name: str) -> Any:

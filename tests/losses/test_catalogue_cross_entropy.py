@@ -6,10 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from limbeck.losses.catalogue_cross_entropy import CatalogueCrossEntropy, catalogue_cross_entropy
+from limbeck.losses.catalogue_cross_entropy import CatalogueCrossEntropy
 
 torch.set_num_threads(1)
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
+
+
+def catalogue_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
+    """The term's mean."""
+    return CatalogueCrossEntropy()({"scores": student}, {}, {"targets": targets})
 
 
 def naive(student: Tensor, targets: Tensor) -> float:
@@ -71,9 +76,6 @@ def test_extreme_scores_give_finite_values_and_gradients(dtype: torch.dtype) -> 
 
 
 def test_the_term_needs_no_teacher_and_offers_multi_hot_targets() -> None:
-    student, targets = drawn(3, 7)
-    found = CatalogueCrossEntropy()({"scores": student}, {}, {"targets": targets})
-    assert found.item() == catalogue_cross_entropy(student, targets).item()
     assert not CatalogueCrossEntropy.needs_teacher
     batch = {"targets": torch.tensor([[1, 3], [0, -1], [-1, -1]]), "outputs": torch.tensor([4, 4, 4])}
     soft = CatalogueCrossEntropy().target({}, batch)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from limbeck.objective import Term
+from limbeck.objective import RowTerm
 
 
 def catalogue_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
@@ -18,7 +18,7 @@ def catalogue_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
         targets: positions, (B, L), padded with -1.
 
     Returns:
-        Scalar, nats, mean over the rows that have a target; 0 where none has.
+        (B,), nats; 0 for a row without a target.
 
     Source: the multinomial likelihood of Liang et al. 2018 (Mult-VAE, equation 2), divided by the
     number of a row's items so that busy users do not rule the step.
@@ -29,11 +29,10 @@ def catalogue_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
     there = targets >= 0
     count = there.sum(1)
     logs = torch.log_softmax(student.float(), 1).gather(1, targets.clamp(min=0))
-    rows = -(logs * there).sum(1) / count.clamp(min=1)
-    return rows.sum() / (count > 0).sum().clamp(min=1)
+    return -(logs * there).sum(1) / count.clamp(min=1)
 
 
-class CatalogueCrossEntropy(Term):
+class CatalogueCrossEntropy(RowTerm):
     """The hard loss of recommendation.
 
     | reads | from |
@@ -44,11 +43,12 @@ class CatalogueCrossEntropy(Term):
 
     needs_teacher = False
 
-    def forward(
+    def rows(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Scalar, nats, mean over B."""
-        return catalogue_cross_entropy(student["scores"], batch["targets"])
+    ) -> tuple[Tensor, Tensor]:
+        """Nats a row; those without a target do not count."""
+        targets = batch["targets"]
+        return catalogue_cross_entropy(student["scores"], targets), (targets >= 0).any(1)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """Multi-hot targets, (B, N); `outputs` in the batch says how many items there are."""

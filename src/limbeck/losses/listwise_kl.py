@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from limbeck.errors import UserError
-from limbeck.objective import Term
+from limbeck.objective import RowTerm
 
 LOW = torch.finfo(torch.float32).min / 4
 """Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
@@ -30,7 +30,7 @@ def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, s
             has is never recommended, and would otherwise take most of the mass.
 
     Returns:
-        Scalar, nats, mean over B. A row with no item left counts 0.
+        (B,), nats; 0 for a row with no item left.
 
     Source: Cao et al. 2007, "Learning to Rank: from Pairwise to Listwise", with a teacher's
     distribution in place of graded labels.
@@ -47,7 +47,7 @@ def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, s
     p = torch.softmax(scaled, 1)
     empty = out.all(1)
     loss = torch.linalg.vecdot(p, torch.log_softmax(scaled, 1)) + _SoftCrossEntropy.apply(student, p, out)  # type: ignore[no-untyped-call]  # torch's
-    return loss.masked_fill(empty, 0.0).mean()
+    return loss.masked_fill(empty, 0.0)
 
 
 class _SoftCrossEntropy(torch.autograd.Function):
@@ -70,7 +70,7 @@ class _SoftCrossEntropy(torch.autograd.Function):
         return torch.softmax(q_log, 1).sub_(p).mul_(above.unsqueeze(1)).to(ctx.dtype), None, None
 
 
-class ListwiseKl(Term):
+class ListwiseKl(RowTerm):
     """Follows the teacher's ranking with emphasis on its top.
 
     | reads | from |
@@ -95,12 +95,15 @@ class ListwiseKl(Term):
         self.mask_seen = mask_seen
         self.signal = signal
 
-    def forward(
+    def rows(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Scalar, nats, mean over B."""
+    ) -> tuple[Tensor, Tensor]:
+        """Nats a row; every row counts, with 0 where no item is left."""
         scores = student[self.signal]
-        seen = batch["targets"] if self.mask_seen else None
+        losses = self._losses(scores, teacher, batch["targets"] if self.mask_seen else None)
+        return losses, torch.ones_like(losses)
+
+    def _losses(self, scores: Tensor, teacher: Mapping[str, Tensor], seen: Tensor | None) -> Tensor:
         if f"{self.signal}.ids" not in teacher:
             return listwise_kl(scores, teacher[self.signal], temperature=self.temperature, seen=seen)
         ids, values = teacher[f"{self.signal}.ids"].long(), teacher[f"{self.signal}.values"]

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.encoder import RESERVED
-from limbeck.objective import Term
+from limbeck.objective import RowTerm
 
 
-def next_item(steps: Tensor, history: Tensor) -> Tensor:
+def next_item(steps: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
     """-log softmax of the item that came next, at every step that has a next.
 
     Args:
@@ -20,7 +20,7 @@ def next_item(steps: Tensor, history: Tensor) -> Tensor:
         history: ids, (B, T), padded on the right with 0; known items from 2.
 
     Returns:
-        Scalar, nats, mean over the steps counted; 0 where there is none.
+        Nats, summed over a row's steps that count, (B,), and the number of these, (B,).
 
     Source: Kang and McAuley 2018 (SASRec) with the full softmax in place of sampled negatives, as
     Klenitskiy and Vasilev 2023 recommend.
@@ -28,11 +28,12 @@ def next_item(steps: Tensor, history: Tensor) -> Tensor:
     following = history[:, 1:]
     there = following >= RESERVED
     chosen = steps[:, :-1][there].float()
-    loss = functional.cross_entropy(chosen, following[there] - RESERVED, reduction="sum")
-    return loss / there.sum().clamp(min=1)
+    losses = functional.cross_entropy(chosen, following[there] - RESERVED, reduction="none")
+    row = there.nonzero()[:, 0]
+    return torch.zeros(len(history), device=losses.device).index_add(0, row, losses), there.sum(1)
 
 
-class NextItem(Term):
+class NextItem(RowTerm):
     """The hard loss of sequence models.
 
     | reads | from |
@@ -43,8 +44,8 @@ class NextItem(Term):
 
     needs_teacher = False
 
-    def forward(
+    def rows(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Scalar, nats, mean over steps."""
+    ) -> tuple[Tensor, Tensor]:
+        """Nats a row, and how many of its steps count."""
         return next_item(student["steps"], torch.as_tensor(batch["history"]))

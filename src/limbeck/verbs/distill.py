@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from torch import Tensor, nn
 from limbeck import checkpoint
 from limbeck.descent import Brake, average, flushed, groups, optimizer, schedule
 from limbeck.errors import UserError
-from limbeck.live import Knowledge, as_batch, dry_batch, knower, speaker
+from limbeck.live import Knowledge, as_batch, dry_batch, knower, speaker, tapped
 from limbeck.loader import TableLoader, batches_of, parts_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
+from limbeck.taps import Taps
 
 LOOK_EVERY = 50
 
@@ -51,13 +52,14 @@ class Taught:
     """What a training left behind; the student itself now has its best weights.
 
     Args:
-        terms: name -> mean value an epoch; `loss`, each term, and `gradient_norm` every 50 steps.
+        terms: name -> mean value an epoch, none where nothing was said: `loss`, each term, and every 50
+            steps `gradient_norm` and, of several terms, `gradient_norm.<term>` each.
         validation: epochs looked at -> headline.
         best: the epoch whose weights were kept, from 1.
         steps, seconds: what it took (over all runs, where it was resumed).
     """
 
-    terms: Mapping[str, list[float]]
+    terms: Mapping[str, list[float | None]]
     validation: Mapping[int, float]
     best: int
     steps: int
@@ -93,7 +95,9 @@ def distill(
         Diverged: losses stay non-finite after skipping, going back and slowing down.
     """
     with flushed():
-        return _Teaching(student, loader, teacher, objective, training or Training(), watch or Watch()).run()
+        teaching = _Teaching(student, loader, teacher, objective, training or Training(), watch or Watch())
+        with teaching.taps:
+            return teaching.run()
 
 
 class _Teaching:
@@ -118,22 +122,25 @@ class _Teaching:
         first = self._place(as_batch(next(iter(batches_of(loader, 0)))))
         student.to(device).train()
         objective.to(device).train()
-        self.knows = knower(teacher, first, device)
-        if objective.needs_teacher and self.knows is None:
+        if objective.needs_teacher and teacher is None:
             raise UserError("the objective has terms that need a teacher, and none is given")
-        if not objective.needs_teacher:
-            self.knows = None
-        dry_batch(student, objective, self.knows, first)
+        with ExitStack() as opened:
+            live = teacher if isinstance(teacher, nn.Module) else None
+            theirs = opened.enter_context(Taps(live, objective.teacher_taps)) if live is not None else None
+            self.knows = knower(teacher if objective.needs_teacher else None, first, device, theirs)
+            dry_batch(student, objective, self.knows, first)
+            mine = opened.enter_context(Taps(student, objective.student_taps))
+            self.taps = opened.pop_all()
         self.model = self.accelerator.prepare(student)
         self.terms = self.accelerator.prepare(objective) if list(objective.parameters()) else objective
         self.learnt = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
         self.optimizer = self.accelerator.prepare(optimizer(groups(student, objective), training))
-        self.says = speaker(self.model, first, "student")
+        self.says = tapped(speaker(self.model, first, "student"), mine)
         self.average = average(student, training)
         self.epoch, self.step, self.done, self.brake = 0, 0, 0, Brake()
         self.opened = checkpoint.random_state()
         self.sums: dict[str, list[float]] = {}
-        self.curves: dict[str, list[float]] = {}
+        self.curves: dict[str, list[float | None]] = {}
         self.validation: dict[int, float] = {}
         self.best_epoch, self.best_state = 0, _copied(student)
         self.spent, self.since, self.saved = 0.0, 0.0, 0.0
@@ -195,18 +202,21 @@ class _Teaching:
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         weight, loss, said = self._weight(batch), 0.0, []
+        look = self.done % LOOK_EVERY == 0
+        self.objective.at(self.done / max(self.total, 1))
         for part, share, last in parts_of(batch, self.training.accumulate):
             known = self.knows(part) if self.knows else {}
             with self.accelerator.autocast():
                 value, terms = self.terms(self.says(part), known, part)
             loss += float(value.detach()) * share
             said.append((terms, share))
+            if look and last and len(terms) > 1:
+                self._measure(terms)
             with nullcontext() if last else self._unsynchronised():
                 self.accelerator.backward(value * (share * weight))
         if not self._everywhere(math.isfinite(loss)):
             self.optimizer.zero_grad()
             return False
-        look = self.done % LOOK_EVERY == 0
         if self.training.clip is not None or look:
             norm = float(self.accelerator.clip_grad_norm_(self.learnt, self.training.clip or math.inf))
             # Half precision's own overflows are left to its scaler, which skips the step and scales less.
@@ -224,6 +234,20 @@ class _Teaching:
         if self.average is not None:
             self.average.update_parameters(self.student)
         return True
+
+    def _measure(self, terms: Mapping[str, Tensor]) -> None:
+        """How long each term's own gradient is, for the curves and for weights that are balanced by it."""
+        body = [p for p in self.student.parameters() if p.requires_grad]
+        norms = {}
+        for name, value in terms.items():
+            if value.requires_grad:
+                found = torch.autograd.grad(value, body, retain_graph=True, allow_unused=True)
+                squares = [piece.float().square().sum() for piece in found if piece is not None]
+                norm = float(self.accelerator.reduce(torch.stack(squares).sum().sqrt(), "mean")) if squares else 0.0
+                if math.isfinite(norm):
+                    norms[name] = norm
+                    self._count(f"gradient_norm.{name}", norm, 1.0)
+        self.objective.rebalance(norms)
 
     def _weight(self, batch: Mapping[str, Tensor]) -> float:
         """What makes the mean of the processes' gradients the gradient of the mean over all their rows."""
@@ -251,10 +275,11 @@ class _Teaching:
 
     def _look(self) -> None:
         """Close the epoch's curves and, when it is due, judge on validation rows."""
-        for name, (total, count) in self.sums.items():
-            self.curves.setdefault(name, []).append(total / max(count, 1e-12))
+        said = {name: total / max(count, 1e-12) for name, (total, count) in self.sums.items()}
+        for name in (*self.curves, *(name for name in said if name not in self.curves)):
+            values = self.curves.setdefault(name, [None] * (self.epoch - 1))
+            values.append(said.get(name))
         self.sums = {}
-        said = {name: values[-1] for name, values in self.curves.items()}
         if self.watch.validate is not None and (self.epoch % self.training.check_every == 0 or self.done >= self.total):
             kept = self._kept()
             value = self.watch.validate(kept.eval())

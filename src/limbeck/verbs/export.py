@@ -17,7 +17,7 @@ from limbeck.encoder import Encoder
 from limbeck.errors import ParityRefused, UserError
 from limbeck.model import Model
 from limbeck.parity import Bench, Candidate, Parity, Proof
-from limbeck.types import Axis
+from limbeck.types import Axis, stem_of
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _contract(bench: Bench, columns: tuple[Column, ...], task: str, kept: Mappin
         task=task,
         columns=columns,
         inputs=tuple(Slot(*held) for held in inputs),
-        outputs=tuple(Slot(*held, kind=bench.kinds[held[0].split(".")[0]]) for held in outputs),
+        outputs=tuple(Slot(*held, kind=bench.kinds[stem_of(held[0])[0]]) for held in outputs),
         precisions=tuple(kept),
         recommended="int8" if "int8" in kept else "fp32",
         limbeck=version("limbeck"),

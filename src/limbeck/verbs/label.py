@@ -129,6 +129,13 @@ def _answers(teacher: Predictor, rows: Rows, batch: int) -> Signals:
     pieces = [_said(teacher, rows.take(order[start : start + batch])) for start in range(0, len(rows), batch)]
     back = np.empty(len(order), np.int64)
     back[order] = np.arange(len(order))
+    shapes = {name: {np.shape(piece[name])[1:] for piece in pieces} for name in pieces[0]}
+    for name, found in shapes.items():
+        if len(found) > 1:
+            raise UserError(
+                f"the teacher says '{name}' in the shapes {sorted(found)} in different batches; nothing in a store is "
+                "ragged: tap a part that says as much of every row, such as one behind the pooling"
+            )
     whole = {name: np.concatenate([np.asarray(piece[name]) for piece in pieces])[back] for name in pieces[0]}
     return Signals(whole, pieces[0].kinds, tail_temperatures=pieces[0].tail_temperatures)
 

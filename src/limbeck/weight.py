@@ -1,0 +1,65 @@
+"""What a term counts for: a number, one that changes as training goes on, or one that is found on the way."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from limbeck.errors import UserError
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A number that moves from `start` to `end` while a training goes on.
+
+    Args:
+        schedule: `linear`, `cosine` (slow at both ends), or `step`, which jumps when `until` is reached. A
+            warm-up is linear from 0.
+        start, end: the number before and after.
+        after: share of all steps before it moves, in [0, 1).
+        until: share of all steps by which it has arrived, above `after` and at most 1.
+    """
+
+    schedule: Literal["linear", "cosine", "step"]
+    start: float
+    end: float
+    after: float = 0.0
+    until: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.after < self.until <= 1:
+            raise UserError(f"after is {self.after} and until {self.until}; wanted: 0 <= after < until <= 1")
+        if not (math.isfinite(self.start) and math.isfinite(self.end)):
+            raise UserError(f"start is {self.start} and end {self.end}; both must be finite")
+
+    def at(self, progress: float) -> float:
+        """The number when this share of all steps is done.
+
+        >>> Schedule("linear", 0.0, 2.0, until=0.5).at(0.25)
+        1.0
+        """
+        share = min(max((progress - self.after) / (self.until - self.after), 0.0), 1.0)
+        if self.schedule == "step":
+            share = math.floor(share)
+        elif self.schedule == "cosine":
+            share = 0.5 - 0.5 * math.cos(math.pi * share)
+        return self.start + (self.end - self.start) * share
+
+
+Found = Literal["learned", "balanced"]
+"""`learned`: by the term's own uncertainty; `balanced`: so that its gradient is as long as the first fixed term's."""
+
+Weight = float | Schedule | Found
+
+
+def nominal(weight: Weight, progress: float) -> float:
+    """A weight as a number when this share of all steps is done; one that is found counts as 1."""
+    if isinstance(weight, Schedule):
+        return weight.at(progress)
+    return 1.0 if isinstance(weight, str) else weight
+
+
+def counts(weight: Weight) -> bool:
+    """Whether it is above 0 at any time."""
+    return weight.start > 0 or weight.end > 0 if isinstance(weight, Schedule) else weight != 0
