@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from limbeck import ledger
-from limbeck.bind import _apart, bind, options_of, problem_of, remembered, taught_rows, together
+from limbeck import ledger, parts
+from limbeck.bind import _apart, alone, bind, options_of, problem_of, remembered, taught_rows, together
 from limbeck.cache import cache_folder
 from limbeck.chunk import persons
 from limbeck.errors import UserError
-from limbeck.recipe import Recipe, parse
+from limbeck.recipe import Loss, Recipe, parse
 from limbeck.task import Problem
 from limbeck.types import Axis, Rows
 
@@ -149,3 +150,52 @@ def test_an_option_that_is_true_or_false_takes_no_word(folder: Path) -> None:
     told = recipe("classify_text", "text: text, label: label", options="deduplicate: no")
     with pytest.raises(UserError, match="option 'deduplicate' is 'no'; true or false was wanted"):
         options_of(bind(told, folder).task, told, told.protocols[0])
+
+
+# The twin's losses
+
+
+class Own:
+    """A family with a hard loss of its own."""
+
+    hard = "next_item"
+
+
+def losses(*said: dict[str, Any]) -> tuple[Loss, ...]:
+    return tuple(Loss.model_validate(one) for one in said)
+
+
+def test_the_twin_keeps_the_losses_that_need_no_teacher_at_the_whole_weight() -> None:
+    task = parts.get("tasks", "classify_text")
+    said = losses(
+        {"loss": "kl", "weight": 0.8},
+        {"loss": "hard", "weight": 0.15},
+        {"loss": "cross_entropy", "weight": 0.05, "label_smoothing": 0.1},
+        {"loss": "next_item", "weight": 0},
+    )
+    kept = alone(said, task, object())
+    assert [loss.loss for loss in kept] == ["hard", "cross_entropy"]
+    assert [loss.weight for loss in kept] == pytest.approx([0.75, 0.25])
+    assert kept[1].settings == {"label_smoothing": 0.1}
+
+
+def test_where_every_loss_needs_a_teacher_the_twin_gets_the_hard_one() -> None:
+    task = parts.get("tasks", "recommend")
+    (hard,) = alone(losses({"loss": "listwise_kl", "weight": 0.9}), task, Own())
+    assert (hard.loss, hard.weight) == ("hard", 0.9)
+
+
+def test_a_twins_weights_are_exact_where_nothing_is_taken_away() -> None:
+    task = parts.get("tasks", "classify_text")
+    said = losses({"loss": "hard", "weight": 0.1}, {"loss": "cross_entropy", "weight": 0.2})
+    assert alone(said, task, object()) == said
+
+
+def test_where_weights_move_the_twin_has_the_whole_weight_of_the_end() -> None:
+    task = parts.get("tasks", "classify_text")
+    rising = {"schedule": "linear", "start": 0.0, "end": 2.0}
+    (hard,) = alone(losses({"loss": "kl", "weight": rising}, {"loss": "hard", "weight": 1.0}), task, object())
+    assert hard.weight == 3.0
+    falling = {"schedule": "linear", "start": 1.0, "end": 0.5}
+    (hard,) = alone(losses({"loss": "kl", "weight": 0.5}, {"loss": "hard", "weight": falling}), task, object())
+    assert (hard.weight.start, hard.weight.end) == (2.0, 1.0)

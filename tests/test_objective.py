@@ -90,26 +90,6 @@ def test_nothing_to_match_is_refused() -> None:
             ask(Objective([("kl", Kl(), 0.0)]))
 
 
-def test_the_twin_keeps_the_terms_that_need_no_teacher() -> None:
-    hard = CrossEntropy()
-    objective = Objective([("kl", Kl(), 0.9), ("hard", hard, 0.1), ("next", NextItem(), 0.0)])
-    twin = objective.without_teacher(NextItem())
-    assert twin.names == ["hard"]
-    assert twin.terms[0] is hard
-    total, terms = twin(SAID, {}, BATCH)
-    assert total.item() == pytest.approx(terms["hard"].item())  # as heavy as the student's whole objective
-    assert objective.needs_teacher
-    assert not twin.needs_teacher
-
-
-def test_where_no_such_term_is_left_the_twin_gets_the_hard_loss() -> None:
-    hard = CrossEntropy()
-    twin = Objective([("kl", Kl(), 0.9), ("other", CrossEntropy(), 0.0)]).without_teacher(hard)
-    assert (twin.names, twin.terms[0]) == (["hard"], hard)
-    total, terms = twin(SAID, {}, BATCH)
-    assert total.item() == pytest.approx(0.9 * terms["hard"].item())
-
-
 def test_soft_targets_are_averaged_by_weight() -> None:
     objective = Objective([("hard", CrossEntropy(), 1.0), ("kl", Kl(temperature=2.0), 3.0), ("off", NextItem(), 0.0)])
     found = objective.target(KNOWN, BATCH)
@@ -143,9 +123,6 @@ def test_scheduled_weights_and_temperatures_are_where_the_progress_is() -> None:
         objective.at(progress)
         wanted = CrossEntropy()(SAID, KNOWN, BATCH) + weight * Kl(temperature=temperature)(SAID, KNOWN, BATCH)
         torch.testing.assert_close(objective(SAID, KNOWN, BATCH)[0], wanted)
-        twin = objective.without_teacher(CrossEntropy())
-        twin.at(progress)
-        torch.testing.assert_close(twin(SAID, {}, BATCH)[0], (1 + weight) * CrossEntropy()(SAID, KNOWN, BATCH))
 
 
 def test_a_learned_weight_comes_to_the_inverse_of_its_term() -> None:

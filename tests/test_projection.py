@@ -6,6 +6,9 @@ from limbeck.errors import UserError
 from limbeck.projection import (
     AttentionFusion,
     Projection,
+    Resized,
+    along,
+    axis,
     by_place,
     check_alike,
     check_places,
@@ -86,6 +89,9 @@ def test_widths_and_places_of_each_kind_of_states() -> None:
     assert by_place(states(2, 7)).shape == (2, 1, 7)
     assert by_place(states(2, 4, 7)).shape == (2, 4, 7)
     torch.testing.assert_close(by_place(picture)[1, 7], picture[1, :, 1, 2])
+    for some in (states(2, 3), states(2, 4, 3), picture):
+        found = some * along(torch.tensor([1.0, 10.0, 100.0]), some)
+        torch.testing.assert_close(found.select(axis(some), 1), 10 * some.select(axis(some), 1))
 
 
 def test_the_larger_picture_is_averaged_down_in_each_direction() -> None:
@@ -100,6 +106,12 @@ def test_pictures_of_one_size_are_left_as_they_are() -> None:
     picture = states(1, 2, 3, 3)
     assert resized(picture, states(1, 9, 3, 3)) is picture
     torch.testing.assert_close(resized(torch.ones(1, 2, 3, 3), states(1, 9, 5, 7)), torch.ones(1, 2, 5, 7))
+
+
+def test_states_whose_channels_mean_the_same_are_only_resized() -> None:
+    picture, tokens = states(1, 2, 3, 3), states(1, 4, 5)
+    assert Resized()(picture, states(1, 2, 6, 5)).shape == (1, 2, 6, 5)
+    assert Resized()(tokens, states(1, 4, 5)) is tokens
 
 
 def test_fusion_weighs_a_stage_and_deeper_ones_at_each_place() -> None:

@@ -21,10 +21,10 @@ from limbeck.recipe import Data, Loss, Protocol, Recipe
 from limbeck.table import check_labels, reader_for
 from limbeck.task import Problem, Source, Task
 from limbeck.types import Rows, fingerprint
-from limbeck.weight import Schedule
+from limbeck.weight import Schedule, counts, nominal, scaled
 
 if TYPE_CHECKING:
-    from limbeck.objective import Objective, Term
+    from limbeck.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -255,14 +255,36 @@ def hard_name(task: Task, family: Any) -> str:
     return str(getattr(family, "hard", task.hard))
 
 
-def hard_term(task: Task, family: Any) -> Term:
-    """The hard loss as a term with default settings."""
-    term: Term = parts.make("losses", hard_name(task, family), {})
-    return term
+def alone(losses: Sequence[Loss], task: Task, family: Any) -> tuple[Loss, ...]:
+    """The honest twin's losses: those that need no teacher, or the hard loss where none does.
+
+    They count for as much as the student's whole objective (in the end, where weights move): a penalty on
+    the weights, or a clipped gradient, must press both alike.
+    """
+    kept = [loss for loss in losses if counts(loss.weight) and not needs_teacher(loss, task, family)]
+    kept = kept or [Loss(loss="hard")]
+    whole, own = (sum(nominal(loss.weight, 1.0) for loss in some) for some in (losses, kept))
+    return tuple(loss.model_copy(update={"weight": scaled(loss.weight, whole, own)}) for loss in kept)
+
+
+def needs_teacher(loss: Loss, task: Task, family: Any) -> bool:
+    """Whether a loss of a recipe has nothing to say without a teacher."""
+    name = hard_name(task, family) if loss.loss == "hard" else loss.loss
+    return bool(parts.get("losses", name).needs_teacher)
 
 
 def with_settings(settings: Mapping[str, Any], chosen: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings with a choice applied: the part's own, and those of its training (`training.` in front)."""
-    own = {**settings, **{k: v for k, v in chosen.items() if not k.startswith("training.")}}
+    own = {**settings, **{k: v for k, v in chosen.items() if not k.startswith(("training.", "objective."))}}
     training = {k.removeprefix("training."): v for k, v in chosen.items() if k.startswith("training.")}
     return own, training
+
+
+def with_losses(losses: Sequence[Loss], chosen: Mapping[str, Any]) -> tuple[Loss, ...]:
+    """Losses with a choice applied: `objective.1.temperature` is that of the second."""
+    changes: dict[int, dict[str, Any]] = {}
+    for key, value in chosen.items():
+        if key.startswith("objective."):
+            _, place, name = key.split(".", 2)
+            changes.setdefault(int(place), {})[name] = value
+    return tuple(loss.model_copy(update=changes[i]) if i in changes else loss for i, loss in enumerate(losses))

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 from limbeck import parts
 from limbeck.bind import check_option, fixed_settings, hard_name, open_source, roles_read, roles_said
 from limbeck.errors import LimbeckError, Mistake, UserError
-from limbeck.recipe import Data, Recipe, Student, Teacher, Training
+from limbeck.recipe import Data, Loss, Recipe, Student, Teacher, Training
 from limbeck.split import assign
 from limbeck.table import check_labels, find_file, reader_for
 from limbeck.task import Source, Task
+from limbeck.weight import counts
 from limbeck.yaml_lines import Lines, dotted
 
 LOOKED = (
@@ -291,21 +292,13 @@ def _refused(found: Found, wrong: ValidationError, path: Path_, known: Collectio
 
 
 def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequence[Any]) -> None:
+    """The losses of every student: the recipe's, looked at once, or its own."""
     if task is None:
         return
-    terms = []
-    for i, loss in enumerate(recipe.objective):
-        path: Path_ = ("objective", i)
-        name = hard_name(task, families[0]) if loss.loss == "hard" else loss.loss
-        fixed = found.tried(path, partial(fixed_settings, loss))
-        term = fixed and _settings(found, "losses", name, fixed[0], path, (*path, "loss"))
-        terms.append((loss.loss, term))
-        if loss.weight == 0:
-            found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")
-    known = [term for _, term in terms if term is not None]
-    if len(known) == len(terms) and not any(term.needs_teacher for term in known):
-        found.add("no loss here needs the teacher, so nothing would be distilled; add one, such as kl", "objective")
+    shared = _terms(found, task, recipe.objective, families[0], ("objective",))
     for i, (student, family) in enumerate(zip(recipe.students, families, strict=True)):
+        own = student.objective
+        terms = shared if own is None else _terms(found, task, own, family, ("students", i, "objective"))
         if not hasattr(family, "fit"):
             continue
         for name, term in terms:
@@ -313,6 +306,22 @@ def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequen
                 found.add(
                     f"'{student.model}' is fitted, and loss '{name}' offers no soft target to fit it on", "students", i
                 )
+
+
+def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where: Path_) -> list[tuple[str, Any]]:
+    terms = []
+    for i, loss in enumerate(losses):
+        path: Path_ = (*where, i)
+        name = hard_name(task, family) if loss.loss == "hard" else loss.loss
+        fixed = found.tried(path, partial(fixed_settings, loss))
+        term = fixed and _settings(found, "losses", name, fixed[0], path, (*path, "loss"))
+        terms.append((loss.loss, term))
+        if not counts(loss.weight):
+            found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")
+    known = [term for _, term in terms if term is not None]
+    if len(known) == len(terms) and not any(term.needs_teacher for term in known):
+        found.add("no loss here needs the teacher, so nothing would be distilled; add one, such as kl", *where)
+    return terms
 
 
 def _has_target(term: Any) -> bool:

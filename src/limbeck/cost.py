@@ -63,7 +63,7 @@ def training_cost(task: Task, lesson: Lesson, *, teacher: bool, kept: Knowledge,
     size = lesson.training.batch_size
     some = replace(lesson, rows=lesson.rows.slice(0, min(len(lesson.rows), max(2 * size, SAMPLE[1]))), knowledge=None)
     started = time.perf_counter()
-    made = fresh(task, some, teacher=teacher)
+    made = fresh(task, some)
     building = time.perf_counter() - started
     if teacher and made.objective.teacher_taps:
         return Cost(None, 4 * made.model.parameters, None, "reads the teacher's states; known once a run did it")

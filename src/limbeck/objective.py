@@ -171,18 +171,18 @@ class HiddenRowTerm(HiddenTerm, RowTerm):
         return losses, torch.ones_like(losses)
 
 
-def over_places(losses: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the places of each row that are there; losses of (B,) stay as they are.
+def over_places(values: Tensor, mask: Tensor | None) -> Tensor:
+    """The mean over the places of each row that are there: (B, places, ...) to (B, ...); (B,) stays as it is.
 
     >>> over_places(torch.tensor([[1.0, 3.0]]), torch.tensor([[1, 0]])).tolist()
     [1.0]
     """
-    if losses.ndim == 1:
-        return losses
-    if mask is None or mask.shape != losses.shape:
-        return losses.mean(1)
-    there = mask > 0
-    return torch.where(there, losses, 0.0).sum(1) / there.sum(1).clamp(min=1)
+    if values.ndim == 1:
+        return values
+    if mask is None or mask.shape != values.shape[:2]:
+        return values.mean(1)
+    there = (mask > 0).view(*mask.shape, *[1] * (values.ndim - 2))
+    return torch.where(there, values, 0.0).sum(1) / there.sum(1).clamp(min=1)
 
 
 class Objective(nn.Module):
@@ -195,7 +195,6 @@ class Objective(nn.Module):
     Args:
         terms: (name, term, weight); names are made unique by position.
         schedules: one mapping a term, setting -> schedule, such as of its temperature; none: all stay.
-        full: weights whose sum the terms are scaled to; none: they count as they are.
 
     Source: learned weights: Kendall, Gal, Cipolla 2018, equation 10 (with s = log sigma^2, and without
     the factors 1/2); balanced ones: after GradNorm (Chen et al. 2018) with equal rates, solved for the
@@ -207,7 +206,6 @@ class Objective(nn.Module):
         terms: Sequence[tuple[str, Term, Weight]],
         *,
         schedules: Sequence[Mapping[str, Schedule]] = (),
-        full: Sequence[Weight] | None = None,
     ) -> None:
         super().__init__()
         if not terms:
@@ -223,7 +221,6 @@ class Objective(nn.Module):
         self.terms = nn.ModuleList([term for _, term, _ in terms])
         self.weights: list[Weight] = [weight for _, _, weight in terms]
         self.schedules = list(schedules) or [{} for _ in terms]
-        self.full = list(full) if full is not None else None
         self.progress = 0.0
         if "learned" in self.weights:
             self.doubt = nn.Parameter(torch.zeros(len(terms)))
@@ -288,13 +285,7 @@ class Objective(nn.Module):
             total = counted if total is None else total + counted
         if total is None:
             raise UserError("every term of the objective has weight 0")
-        return total * self._scale(), values
-
-    def _scale(self) -> float:
-        if self.full is None:
-            return 1.0
-        own, full = (sum(nominal(w, self.progress) for w in some) for some in (self.weights, self.full))
-        return full / own
+        return total, values
 
     def rebalance(self, norms: Mapping[str, float]) -> None:
         """Set balanced weights by the lengths of the terms' gradients; a term without gradient keeps its weight.
@@ -311,15 +302,6 @@ class Objective(nn.Module):
             if weight == "balanced" and norms.get(name, 0.0) > 0 and wanted > 0:
                 balance[place] = wanted / norms[name]
         self.balance = balance
-
-    def without_teacher(self, hard: Term) -> Objective:
-        """The honest twin's objective: the terms that need no teacher, or the hard loss where none does."""
-        # At the student's full weight: a penalty on the weights, or a clipped gradient, must press both alike.
-        own = zip(self.names, self._pairs(), self.schedules, strict=True)
-        kept = [(n, t, w, s) for n, (t, w), s in own if not t.needs_teacher and counts(w)]
-        if not kept:
-            return Objective([("hard", hard, 1.0)], full=self.weights)
-        return Objective([(n, t, w) for n, t, w, _ in kept], schedules=[s for *_, s in kept], full=self.weights)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """The weighted mean of the terms' soft targets, for fitted students; schedules count as at their end.

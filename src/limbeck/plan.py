@@ -109,7 +109,14 @@ class _Walk:
             lesson = lesson_of(recipe, student, problem, rows, store)
             students = self.desk.shelf
             self._train("student", lesson, students, "students", student.choose, recipe.seeds, teacher=True)
-            self._train("scratch", twin_of(lesson, problem.train), students, "students", student.choose, recipe.seeds)
+            self._train(
+                "scratch",
+                twin_of(self.desk.task, lesson, problem.train),
+                students,
+                "students",
+                student.choose,
+                recipe.seeds,
+            )
         self._evaluate()
 
     def _train(
@@ -211,7 +218,7 @@ class _Walk:
         if recipe.teacher.model is None:
             return Cost(None, None, None, "known once the teacher is at hand")
         lesson = teacher_lesson(recipe, recipe.teacher, self.problem)
-        made = fresh(self.desk.task, replace(lesson, rows=lesson.rows.slice(0, 2)), teacher=False)
+        made = fresh(self.desk.task, replace(lesson, rows=lesson.rows.slice(0, 2)))
         return labelling_cost(made.model, rows, batch=recipe.teacher.batch, kept=kept_of(recipe, self.bound.task))
 
     def _evaluate(self) -> None:

@@ -121,6 +121,42 @@ class Part(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Loss(Part):
+    """A loss of `losses/`, or `hard` for the task's own, with its weight.
+
+    Args:
+        loss: a part of `losses/`, or `hard`.
+        weight: what its value is multiplied by; 0 leaves it out. It may move as training goes on
+            (`{schedule: linear, start: 0, end: 1, until: 0.2}`; so may a numeric setting, such as a
+            temperature), be `learned`, or `balanced` by the lengths of gradients.
+    """
+
+    loss: str
+    weight: Annotated[Annotated[float, Field(ge=0)] | Schedule | Found, WrapValidator(_weighed)] = 1.0
+
+
+class Range(Strict):
+    """Numbers that `limbeck tune` may try.
+
+    Args:
+        low, high: the ends, both included. Whole numbers are tried where both ends are whole, and so is what is
+            given without a search.
+        log: whether equal ratios count as equal steps, as suits rates and sizes.
+    """
+
+    low: int | float
+    high: int | float
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _rises(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"low is {self.low} and high {self.high}; low must be below high")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low is {self.low}; with log it must be above 0")
+        return self
+
+
 class Student(Part):
     """A family of `models/`, its settings, and how it trains where that differs from the recipe's.
 
@@ -129,13 +165,19 @@ class Student(Part):
         name: what the report and the artifact call it; by default the family and its settings.
         training: keys of `training` that differ for this student and its twin.
         choose: setting (`training.` in front for those) -> values; the best on validation rows is kept, for
-            student and twin each.
+            student and twin each. `limbeck tune` draws from these lists instead of trying every combination.
+        tune: what `limbeck tune` searches besides: setting, `training.` or `objective.1.` (a weight or another number
+            of the second loss) in front for those -> range. Where it is left out: the learning rate within ten times
+            of what is given; width, temperatures and all weights but the first within four times.
+        objective: losses of its own in place of the recipe's.
     """
 
     model: str
     name: str | None = None
     training: dict[str, Any] = {}
     choose: dict[str, list[Any]] = {}
+    tune: dict[str, Range] | None = None
+    objective: tuple[Loss, ...] | None = Field(default=None, min_length=1)
 
     @property
     def title(self) -> str:
@@ -192,20 +234,6 @@ class Teacher(Part):
         return self.model or str(self.source)
 
 
-class Loss(Part):
-    """A loss of `losses/`, or `hard` for the task's own, with its weight.
-
-    Args:
-        loss: a part of `losses/`, or `hard`.
-        weight: what its value is multiplied by; 0 leaves it out. It may move as training goes on
-            (`{schedule: linear, start: 0, end: 1, until: 0.2}`; so may a numeric setting, such as a
-            temperature), be `learned`, or `balanced` by the lengths of gradients.
-    """
-
-    loss: str
-    weight: Annotated[Annotated[float, Field(ge=0)] | Schedule | Found, WrapValidator(_weighed)] = 1.0
-
-
 class Protocol(Strict):
     """One way of splitting, with the seeds of the splits.
 
@@ -245,6 +273,39 @@ class Data(Part):
         return self
 
 
+class Budget(Strict):
+    """What an exported file may cost, measured on that very file.
+
+    Args:
+        bytes: of the model's file.
+        parameters: of the student.
+        p95_ms: milliseconds in which 95 of 100 rows are answered, one by one on one thread, encoding included.
+    """
+
+    bytes: Positive | None = None
+    parameters: Positive | None = None
+    p95_ms: Annotated[float, Field(gt=0)] | None = None
+
+
+class Tune(Strict):
+    """How `limbeck tune` searches; a run passes it over.
+
+    Args:
+        trials: of every student, and as many of its twin.
+        budget: what the chosen file may cost.
+        axes: costs that the front weighs the headline against; by default the sizes in the budget, or bytes. Latency
+            is noisy, and so a bound and no axis unless it is named here.
+        prune: whether a training is given up that has fallen behind the middle one of those no larger than it.
+        seed: of the search.
+    """
+
+    trials: Positive = 30
+    budget: Budget = Budget()
+    axes: tuple[Literal["bytes", "parameters", "p95_ms"], ...] = ()
+    prune: bool = True
+    seed: int = 0
+
+
 class Recipe(Strict):
     """One run.
 
@@ -262,6 +323,7 @@ class Recipe(Strict):
         training: how everybody is trained, unless they say otherwise.
         seeds: of weights and row order; as many students and twins are trained on every split.
         export: how students leave.
+        tune: how `limbeck tune` searches.
     """
 
     version: Literal[1] = 1
@@ -277,6 +339,7 @@ class Recipe(Strict):
     training: Training = Training()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     export: Annotated[Export, SAID] = Export()
+    tune: Tune = Tune()
 
     @field_validator("students")
     @classmethod

@@ -13,16 +13,17 @@ from typing import Any
 import yaml
 
 from limbeck import atomic, parts
-from limbeck.bind import Bound, bind, knowledge_of, objective_of, problem_of, protocol_of, taught_rows
+from limbeck.bind import Bound, alone, bind, knowledge_of, objective_of, problem_of, protocol_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.compose import compose, disagreements, write
 from limbeck.errors import UserError, few
 from limbeck.forgetting import note_run
 from limbeck.knowledge import Knowledge
 from limbeck.model import Model
+from limbeck.objective import Objective
 from limbeck.outcome import Entry, Outcome
 from limbeck.progress import Teller
-from limbeck.recipe import Protocol, Recipe, Student, read
+from limbeck.recipe import Loss, Protocol, Recipe, Student, read
 from limbeck.report import Gate, Report, plain
 from limbeck.shelf import Shelf
 from limbeck.store import Store
@@ -152,12 +153,12 @@ def _about(bound: Bound) -> About:
     recipe, facts = bound.recipe, bound.source.facts
     name = recipe.data.pack or Path(str(recipe.data.path)).name
     data = {"name": name, "description": recipe.description, **{k: v for k, v in facts.items() if k != "file"}}
-    losses = "; ".join(f"{loss.loss} (weight {_weight(loss.weight)})" for loss in recipe.objective)
+    own = [f"{student.title}: {_objective(student.objective)}" for student in recipe.students if student.objective]
     card = {
         "data": f"{name}. {recipe.description}",
         "licence": str(facts.get("licence", "of the data: as its owner says")),
         "teacher": recipe.teacher.title,
-        "objective": losses,
+        "objective": "; ".join([_objective(recipe.objective), *own]),
         "intended use": f"{recipe.task} on rows like those it was trained on.",
         "limits": "Judged on the test rows of the report only; watch it where rows drift from those.",
     }
@@ -198,7 +199,7 @@ def _descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
             lesson = lesson_of(recipe, student, problem, taught_rows(problem), store)
             split.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
         with _timed(desk, "scratch"):
-            split.twins[student.title] = _seeds(desk, twin_of(lesson, problem.train), student, recipe.seeds)
+            split.twins[student.title] = _seeds(desk, twin_of(desk.task, lesson, problem.train), student, recipe.seeds)
     return split
 
 
@@ -223,8 +224,7 @@ def asked_of(recipe: Recipe, task: Task, predictor: Predictor) -> Predictor:
     Raises:
         UserError: a loss reads states of a teacher that cannot be tapped.
     """
-    objectives = [objective_of(recipe.objective, task, _family(student)) for student in recipe.students]
-    taps = list(dict.fromkeys(path for objective in objectives for path in objective.teacher_taps))
+    taps = list(dict.fromkeys(path for objective in _objectives(recipe, task) for path in objective.teacher_taps))
     if not taps:
         return predictor
     if not isinstance(predictor, Model):
@@ -237,15 +237,19 @@ def asked_of(recipe: Recipe, task: Task, predictor: Predictor) -> Predictor:
 
 def kept_of(recipe: Recipe, task: Task) -> Knowledge:
     """What the recipe's store keeps, for the losses of all its students."""
-    needed = {t for s in recipe.students for t in objective_of(recipe.objective, task, _family(s)).temperatures}
+    needed = {temperature for objective in _objectives(recipe, task) for temperature in objective.temperatures}
     return knowledge_of(recipe, needed)
 
 
-def _family(student: Student) -> object:
-    return parts.make("models", student.model, student.settings)
+def _objectives(recipe: Recipe, task: Task) -> list[Objective]:
+    """Of every student: the recipe's, or its own."""
+    return [
+        objective_of(student.objective or recipe.objective, task, parts.make("models", student.model, student.settings))
+        for student in recipe.students
+    ]
 
 
-def twin_of(lesson: Lesson, labelled: Rows) -> Lesson:
+def twin_of(task: Task, lesson: Lesson, labelled: Rows) -> Lesson:
     """The honest twin: no teacher, the labelled rows only, and as many steps."""
     training = lesson.training
     if len(labelled) != len(lesson.rows):
@@ -259,7 +263,8 @@ def twin_of(lesson: Lesson, labelled: Rows) -> Lesson:
         looks = {"check_every": training.check_every * longer, "patience": patience}
         training = training.model_copy(update={"steps": budget, "epochs": epochs, **looks})
     title = f"{lesson.title} without a teacher"
-    return replace(lesson, title=title, rows=labelled, knowledge=None, training=training)
+    losses = alone(lesson.losses, task, parts.make("models", lesson.family, dict(lesson.settings)))
+    return replace(lesson, title=title, losses=losses, rows=labelled, knowledge=None, training=training)
 
 
 def _seeds(desk: Desk, lesson: Lesson, student: Student, seeds: tuple[int, ...]) -> list[Lived]:
@@ -314,6 +319,10 @@ def _nameless(value: Any) -> Any:
 def recipe_text(recipe: Recipe) -> str:
     """The recipe as YAML, all defaults written out."""
     return _yaml(recipe.model_dump(mode="json", by_alias=True))
+
+
+def _objective(losses: Sequence[Loss]) -> str:
+    return ", ".join(f"{loss.loss} (weight {_weight(loss.weight)})" for loss in losses)
 
 
 def _weight(weight: Weight) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,9 @@ import numpy as np
 import torch
 
 from limbeck import parts
-from limbeck.bind import hard_name, hard_term, objective_of, with_settings
+from limbeck.bind import hard_name, objective_of, with_losses, with_settings
 from limbeck.encoder import Encoder
-from limbeck.errors import UserError, few
+from limbeck.errors import Stopped, UserError, few
 from limbeck.loader import TableLoader
 from limbeck.model import Family, Model
 from limbeck.objective import Objective
@@ -31,6 +32,9 @@ from limbeck.verbs.distill import Taught, Watch, distill
 from limbeck.verbs.fit import fit
 
 HARD = (Loss(loss="hard"),)
+
+Stop = Callable[[Model, int, float], bool]
+"""Asked at every look: the model, the epoch and the headline, to whether to give up."""
 
 
 @dataclass
@@ -78,7 +82,7 @@ class Lesson:
         title: what progress calls it.
         family, settings: the part in `models/`.
         training: how it is descended.
-        losses: the objective; the twin of a student keeps those that need no teacher.
+        losses: the objective.
         problem: axis, validation rows, and the training rows the encoder is fitted on.
         rows: what it trains on.
         knowledge: the teacher's stored answers for these rows, or none.
@@ -189,7 +193,7 @@ def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, kn
         family=student.model,
         settings=student.settings,
         training=Training.model_validate({**recipe.training.model_dump(), **student.training}),
-        losses=recipe.objective,
+        losses=student.objective or recipe.objective,
         problem=problem,
         rows=rows,
         knowledge=knowledge,
@@ -198,14 +202,23 @@ def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, kn
     )
 
 
-def teach(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str) -> Lived:
-    """Find or train the model of a lesson."""
+def teach(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str, stop: Stop | None = None) -> Lived:
+    """Find or train the model of a lesson.
+
+    Raises:
+        Stopped: `stop` gave it up.
+    """
     key = lesson.key(desk.task)
     if shelf.has(kind, key):
         desk.found.append(f"{kind} {lesson.title}")
     else:
         desk.done.append(f"{kind} {lesson.title}")
-    folder = shelf.get(kind, key, lambda place: _make(desk, lesson, place, shelf.place(f"{kind}-unfinished", key)))
+    unfinished = shelf.place(f"{kind}-unfinished", key)
+    try:
+        folder = shelf.get(kind, key, lambda place: _make(desk, lesson, place, unfinished, stop))
+    except Stopped:
+        shelf.drop(f"{kind}-unfinished", key)
+        raise
     shelf.drop(f"{kind}-unfinished", key)  # its checkpoints have served
     said = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     return Lived(
@@ -233,10 +246,11 @@ def with_choice(lesson: Lesson, chosen: Mapping[str, Any]) -> Lesson:
     settings, training = with_settings(lesson.settings, chosen)
     told = Training.model_validate({**lesson.training.model_dump(), **training})
     said = ", ".join(f"{key.removeprefix('training.')} {value}" for key, value in chosen.items())
-    return replace(lesson, settings=settings, training=told, title=f"{lesson.title} ({said})" if said else lesson.title)
+    title = f"{lesson.title} ({said})" if said else lesson.title
+    return replace(lesson, settings=settings, training=told, losses=with_losses(lesson.losses, chosen), title=title)
 
 
-def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
+def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path, stop: Stop | None) -> None:
     family = parts.make("models", lesson.family, dict(lesson.settings))
     start = time.monotonic()
     desk.teller.say(f"  {lesson.title}: training on {len(lesson.rows):,} rows")
@@ -250,8 +264,6 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
         inputs = desk.encode(encoder, lesson.rows)
         targets = targets_of(desk.task, lesson)
     objective = objective_of(lesson.losses, desk.task, family)
-    if lesson.knowledge is None and objective.needs_teacher:
-        objective = objective.without_teacher(hard_term(desk.task, family))
     taught: Taught | None = None
     earlier = 0.0
     if hasattr(family, "fit"):
@@ -268,7 +280,10 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
             )
     else:
         began = time.monotonic()
-        taught = _descend(desk, lesson, model, {**inputs, **targets}, objective, unfinished)
+        watch = _watch(desk, lesson, model, unfinished, stop)
+        taught = _descend(lesson, model, {**inputs, **targets}, objective, watch)
+        if taught.stopped:
+            raise Stopped(f"{lesson.title} was given up after epoch {max(taught.validation)}")
         earlier = max(0.0, taught.seconds - (time.monotonic() - began))
     module.cpu()
     if hasattr(family, "finish"):
@@ -288,16 +303,20 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path) -> None:
     note_seconds(place, time.monotonic() - start + earlier)
 
 
-def _descend(  # a lesson's parts, made for it alone
-    desk: Desk, lesson: Lesson, model: Model, tensors: Mapping[str, Array], objective: Objective, unfinished: Path
-) -> Taught:
-    watch = Watch(
+def _watch(desk: Desk, lesson: Lesson, model: Model, unfinished: Path, stop: Stop | None) -> Watch:
+    return Watch(
         validate=lambda kept: _validation(desk.task, model.having(kept), lesson.problem),
         higher_is_better=desk.task.higher_is_better,
+        stop=stop and partial(stop, model),
         folder=unfinished,
         teller=desk.teller,
         name=lesson.title,
     )
+
+
+def _descend(
+    lesson: Lesson, model: Model, tensors: Mapping[str, Array], objective: Objective, watch: Watch
+) -> Taught:
     return distill(
         model.module,
         loader_of(lesson, model.encoder, tensors),

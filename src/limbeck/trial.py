@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from limbeck import parts
-from limbeck.bind import bind, hard_term, knowledge_of, objective_of, problem_of
+from limbeck.bind import bind, knowledge_of, objective_of, problem_of
 from limbeck.errors import UserError, few
 from limbeck.knowledge import Knowledge, keep, unpack
 from limbeck.live import dry_batch, recall
@@ -83,13 +83,12 @@ class Fresh:
     inputs: frozenset[str]
 
 
-def fresh(task: Task, lesson: Lesson, *, teacher: bool) -> Fresh:
+def fresh(task: Task, lesson: Lesson) -> Fresh:
     """Build what a lesson would train.
 
     Args:
         task: of the recipe.
         lesson: what to train; its rows are encoded here.
-        teacher: whether there is one; without, the terms that need it are left out, as the twin's are.
     """
     family = parts.make("models", lesson.family, dict(lesson.settings))
     encoder = lesson.encoder(family)
@@ -97,8 +96,6 @@ def fresh(task: Task, lesson: Lesson, *, teacher: bool) -> Fresh:
     torch.manual_seed(lesson.seed)
     model = Model(lesson.family, dict(lesson.settings), encoder, family.module(encoder, outputs), outputs)
     objective = objective_of(lesson.losses, task, family)
-    if not teacher and objective.needs_teacher:
-        objective = objective.without_teacher(hard_term(task, family))
     inputs = encoder.rows(lesson.rows)
     tensors = {**inputs, **targets_of(task, lesson)}
     return Fresh(family, model, objective, loader_of(lesson, encoder, tensors), tensors, frozenset(inputs))
@@ -123,7 +120,7 @@ def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
 
 def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None:
     some = replace(problem, train=problem.train.slice(0, SOME))
-    made = fresh(task, lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None), teacher=True)
+    made = fresh(task, lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None))
     states = states_of(recipe, task, some, made.objective.teacher_taps)
     known = MadeUp(task, len(problem.axis), knowledge_of(recipe, made.objective.temperatures), states)
     batch = made.loader.gather(torch.arange(len(made.loader.tensors["id"])))
@@ -147,7 +144,7 @@ def states_of(recipe: Recipe, task: Task, problem: Problem, taps: Sequence[str])
     if recipe.teacher.model is None:
         raise UserError(f"a loss reads the teacher's inner states ({few(taps)}); only one trained here can be tapped")
     rows = problem.train.slice(0, ROWS)
-    made = fresh(task, replace(teacher_lesson(recipe, recipe.teacher, problem), rows=rows), teacher=False)
+    made = fresh(task, replace(teacher_lesson(recipe, recipe.teacher, problem), rows=rows))
     said = made.model.tapped(taps)(rows.batch(made.model.reads))
     return {name: tuple(np.shape(value)[1:]) for name, value in said.items() if name.startswith(HIDDEN)}
 

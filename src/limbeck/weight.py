@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from limbeck.errors import UserError
@@ -63,3 +63,10 @@ def nominal(weight: Weight, progress: float) -> float:
 def counts(weight: Weight) -> bool:
     """Whether it is above 0 at any time."""
     return weight.start > 0 or weight.end > 0 if isinstance(weight, Schedule) else weight != 0
+
+
+def scaled(weight: Weight, whole: float, own: float) -> Weight:
+    """A weight times whole / own, exact where the two are equal; one that is found stays."""
+    if isinstance(weight, Schedule):
+        return replace(weight, start=weight.start / own * whole, end=weight.end / own * whole)
+    return weight if isinstance(weight, str) else weight / own * whole
