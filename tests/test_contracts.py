@@ -108,7 +108,7 @@ def test_every_family_of_models_keeps_its_contract(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in parts.names("models") if n not in BRINGS_ITS_OWN])
 def test_every_family_learns_its_tasks_hard_loss(name: str) -> None:
     """Fitted or descended for a moment, it beats the same family untaught on the rows it has seen."""
-    from limbeck.bind import hard_term
+    from limbeck.bind import hard_name
     from limbeck.model import Model
     from limbeck.objective import Objective
     from limbeck.verbs.fit import fit
@@ -120,7 +120,7 @@ def test_every_family_learns_its_tasks_hard_loss(name: str) -> None:
     torch.manual_seed(0)
     module = family.module(encoder, outputs)
     inputs, targets = encoder.rows(made.train), task.targets(made.train, made)
-    term = hard_term(task, family)
+    term = parts.make("losses", hard_name(task, family), {})
     batch = {key: torch.from_numpy(np.ascontiguousarray(value)) for key, value in {**inputs, **targets}.items()}
     if hasattr(family, "fit"):
         before = Model(name, {}, encoder, module, outputs).fingerprint

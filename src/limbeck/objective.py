@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from limbeck.errors import UserError
-from limbeck.projection import Projection, Resized, check_places, width
-from limbeck.taps import HIDDEN
+from limbeck.projection import Projection, Resized, check_pictures, check_places, width
+from limbeck.taps import HIDDEN, Taps
 from limbeck.weight import Schedule, Weight, counts, nominal
 
 
@@ -21,8 +21,10 @@ class Term(nn.Module, ABC):
     A term owns its projections and any state as parameters and buffers, which are checkpointed.
     `needs_teacher` is false for hard losses: those are what the honest twin keeps. `projects` names the
     signals whose shapes it brings together itself; all others must fit as they are. `student_taps` and
-    `teacher_taps` are the paths of the inner parts whose states it reads, as `hidden.<path>`. `group`
-    and `paper` are for the docs: the kind of knowledge, and who found it.
+    `teacher_taps` are the paths of the inner parts whose states it reads, as `hidden.<path>`; `student_heads`
+    and `teacher_heads` those of linear parts whose inputs and weights it reads, as `input.<path>`, `weight.<path>`
+    and `bias.<path>`, and `skipped_heads` those of them whose answers nobody reads. `group` and `paper` are for
+    the docs: the kind of knowledge, and who found it.
     """
 
     needs_teacher: ClassVar[bool] = True
@@ -31,6 +33,9 @@ class Term(nn.Module, ABC):
     paper: ClassVar[str] = ""
     student_taps: tuple[str, ...] = ()
     teacher_taps: tuple[str, ...] = ()
+    student_heads: tuple[str, ...] = ()
+    teacher_heads: tuple[str, ...] = ()
+    skipped_heads: tuple[str, ...] = ()
 
     def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
         """Build what hangs on shapes, such as projections.
@@ -113,6 +118,8 @@ class HiddenTerm(Term):
     """Of those projections: 1 is linear."""
     placed: ClassVar[bool] = False
     """Whether it compares places, such as tokens or the points of a picture, so that states must have some."""
+    pictured: ClassVar[bool] = False
+    """Whether states must be pictures."""
     kept: ClassVar[bool] = False
     """Whether states as wide as the teacher's are not mapped: their channels mean the same, as those of logits do."""
 
@@ -131,8 +138,11 @@ class HiddenTerm(Term):
         """One projection a pair."""
         names = zip(self.student_taps, self.teacher_taps, strict=True)
         shapes = [(student[HIDDEN + mine].shape, teacher[HIDDEN + theirs].shape) for mine, theirs in names]
-        for both in shapes if self.placed else []:
-            check_places(*both)
+        for both in shapes:
+            if self.placed:
+                check_places(*both)
+            if self.pictured:
+                check_pictures(*both)
         if self.projected:
             self.projections = nn.ModuleList([self._projection(*both) for both in shapes])
 
@@ -215,6 +225,7 @@ class Objective(nn.Module):
                 raise UserError(f"the weight of '{name}' is {weight}; it must be 0 or more")
             if weight == "balanced" and not any(_fixed(w) for _, _, w in terms):
                 raise UserError(f"'{name}' is balanced against the first term of a fixed weight, and there is none")
+        _check_skipped(terms)
         self.names = [
             name if [t[0] for t in terms].count(name) == 1 else f"{name}{i}" for i, (name, _, _) in enumerate(terms)
         ]
@@ -250,6 +261,13 @@ class Objective(nn.Module):
     def teacher_taps(self) -> tuple[str, ...]:
         """Paths of the teacher's parts that any term reads."""
         return tuple(dict.fromkeys(path for term, _ in self._pairs() for path in term.teacher_taps))
+
+    def taps(self, module: nn.Module, who: Literal["student", "teacher"]) -> Taps:
+        """What its terms read of the inner parts of a student or a live teacher."""
+        terms = [term for term, weight in self._pairs() if counts(weight)]
+        heads = [path for term in terms for path in getattr(term, f"{who}_heads")]
+        skipped = [path for term in terms for path in term.skipped_heads if path in heads]
+        return Taps(module, self.student_taps if who == "student" else self.teacher_taps, heads, skipped)
 
     def _pairs(self) -> list[tuple[Term, Weight]]:
         return [(term, weight) for term, weight in zip(self.terms, self.weights, strict=True) if isinstance(term, Term)]
@@ -321,6 +339,17 @@ class Objective(nn.Module):
         if total is None:
             raise UserError("every term of the objective has weight 0")
         return torch.as_tensor(total / sum(weights))
+
+
+def _check_skipped(terms: Sequence[tuple[str, Term, Weight]]) -> None:
+    """A head whose answers are not computed is no head for a loss that reads them."""
+    skipping = [name for name, term, weight in terms if term.skipped_heads and counts(weight)]
+    reading = [name for name, term, weight in terms if counts(weight) and not (term.student_taps or term.student_heads)]
+    if skipping and reading:
+        raise UserError(
+            f"'{skipping[0]}' is alone in reading its heads, but '{reading[0]}' reads what they answer; "
+            f"set `alone: false`, or leave '{reading[0]}' out"
+        )
 
 
 def _fixed(weight: Weight) -> bool:

@@ -85,7 +85,7 @@ def check_places(student: Sequence[int], teacher: Sequence[int]) -> None:
         )
 
 
-def pictured(student: Sequence[int], teacher: Sequence[int]) -> None:
+def check_pictures(student: Sequence[int], teacher: Sequence[int]) -> None:
     """Hold two shapes of states to be pictures.
 
     Raises:
@@ -103,6 +103,16 @@ def width(shape: Sequence[int]) -> int:
     return shape[1] if len(shape) == 4 else shape[-1]
 
 
+def axis(states: Tensor) -> int:
+    """Where states have their widths: second of pictures, last of all others."""
+    return 1 if states.ndim == 4 else -1
+
+
+def along(widths: Tensor, states: Tensor) -> Tensor:
+    """One number a width, (D,), to be counted with states of any kind."""
+    return widths.view(-1, 1, 1) if states.ndim == 4 else widths
+
+
 def resized(pictures: Tensor, like: Tensor) -> Tensor:
     """Pictures (B, C, H, W) at the H and W of another's, bilinearly."""
     if pictures.shape[2:] == like.shape[2:]:
@@ -112,7 +122,7 @@ def resized(pictures: Tensor, like: Tensor) -> Tensor:
 
 def pooled(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two pictures (B, C, H, W), the larger averaged down to the smaller; other states as they are."""
-    if student.ndim != 4:
+    if student.ndim != 4 or student.shape[2:] == teacher.shape[2:]:
         return student, teacher
     places = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
     return functional.adaptive_avg_pool2d(student, places), functional.adaptive_avg_pool2d(teacher, places)

@@ -15,6 +15,7 @@ from limbeck.losses.kl import Kl
 from limbeck.losses.kl import kl as rows_of_kl
 from limbeck.objective import Objective
 from limbeck.types import Signals
+from tests.losses import laws
 
 torch.set_num_threads(1)
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -255,3 +256,7 @@ def test_the_soft_target_is_the_teacher_as_it_is_and_none_for_a_shortened_one() 
 def test_an_impossible_temperature_is_refused(temperature: float) -> None:
     with pytest.raises(UserError, match="must be above 0"):
         Kl(temperature=temperature)
+
+
+def test_steps_that_do_not_count_are_left_out() -> None:
+    laws.leaves_out_masked_steps(Kl())

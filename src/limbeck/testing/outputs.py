@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,8 +31,12 @@ class Outputs:
     batch: Mapping[str, Tensor]
 
     def each(self, change: Callable[[Tensor], Tensor]) -> Outputs:
-        """All tensors changed alike."""
-        return Outputs(*({n: change(t) for n, t in vars(self)[f.name].items()} for f in dataclasses.fields(self)))
+        """All tensors changed alike, but the weights of tapped heads, which have no rows."""
+        return Outputs(*({n: _of_rows(n, t, change) for n, t in vars(self)[f.name].items()} for f in fields(self)))
+
+
+def _of_rows(name: str, tensor: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    return tensor if name.startswith(("weight.", "bias.")) else change(tensor)
 
 
 def example_outputs(rows: int = 6, classes: int = 5) -> Outputs:
@@ -60,8 +63,9 @@ def outputs_for(term: Term, rows: int = 6, classes: int = 5) -> list[Outputs]:
     """`example_outputs`, and what else the table in the term's docstring names, drawn at random.
 
     A line such as ``| `boxes` (B, N, 4) | student, teacher |`` asks for a signal; of what is named after an "or"
-    none is drawn. `hidden.<path>` stands for all parts that the term taps; where several shapes are named for
-    it, there is one answer for each. Numbers are normal, and whole where the line calls them ids or positions.
+    none is drawn. `hidden.<path>` stands for all parts that the term taps, `input.<path>`, `weight.<path>` and
+    `bias.<path>` for its heads; where several shapes are named for
+    a signal, there is one answer for each. Numbers are normal, and whole where the line calls them ids or positions.
     """
     import torch
 
@@ -74,7 +78,7 @@ def outputs_for(term: Term, rows: int = 6, classes: int = 5) -> list[Outputs]:
             shape = read.shapes[min(version, len(read.shapes) - 1)]
             for owner in read.owners:
                 for name in read.named(owner, term):
-                    if name not in signals[owner]:
+                    if name not in signals[owner] or (version and len(read.shapes) > 1):
                         sizes = [_length(axis, name, owner, {"B": rows, "C": classes}) for axis in shape]
                         normal = torch.randn(sizes)
                         signals[owner][name] = torch.randint(classes, sizes) if read.whole else normal
@@ -92,8 +96,10 @@ class _Read:
     whole: bool
 
     def named(self, owner: str, term: Term) -> list[str]:
-        paths = {"student": term.student_taps, "teacher": term.teacher_taps}.get(owner, ())
-        return [f"hidden.{path}" for path in paths] if "hidden.<path>" in self.names else list(self.names)
+        taps = {"student": term.student_taps, "teacher": term.teacher_taps}.get(owner, ())
+        heads = {"student": term.student_heads, "teacher": term.teacher_heads}.get(owner, ())
+        paths = {name: taps if name.startswith("hidden.") else heads for name in self.names if "<path>" in name}
+        return [n.replace("<path>", path) for n in self.names for path in paths.get(n, ("",))]
 
 
 def _table(term: Term) -> list[_Read]:

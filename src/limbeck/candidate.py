@@ -1,0 +1,198 @@
+"""Candidates: the items of which a teacher says something, its best of them, and some of the others."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from limbeck.objective import RowTerm
+
+LOW = torch.finfo(torch.float32).min / 4
+"""Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
+
+
+class ListTerm(RowTerm):
+    """A loss over the items of a row's list: all of the catalogue, or the stored candidates.
+
+    | reads | from |
+    |---|---|
+    | `scores` (B, N), or `scores.ids` and `scores.values` (B, M) | teacher |
+    | `scores` (B, N) | student |
+    | `targets` (B, L), where `mask_seen` | batch |
+
+    Args:
+        mask_seen: leave out the row's own targets; what a user already has is never recommended.
+        signal: the name of the scores.
+    """
+
+    group: ClassVar[str] = "ranking"
+
+    def __init__(self, *, mask_seen: bool = True, signal: str = "scores") -> None:
+        super().__init__()
+        self.mask_seen = mask_seen
+        self.signal = signal
+
+    @abstractmethod
+    def losses(self, student: Tensor, teacher: Tensor) -> Tensor:
+        """What each row loses.
+
+        Args:
+            student: scores of the row's items, (B, M).
+            teacher: scores of the same items, (B, M), without gradient; -inf where an item is left out.
+
+        Returns:
+            (B,).
+        """
+
+    def rows(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """What each row loses; one with no item left does not count."""
+        mine, theirs, ids = listed(student, teacher, signal=self.signal)
+        if self.mask_seen:
+            theirs = theirs.masked_fill(owned(batch["targets"], theirs, ids), float("-inf"))
+        return self.losses(mine, theirs), ~torch.isneginf(theirs).all(1)
+
+
+def listed(
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, signal: str
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """What student and teacher say of the same items.
+
+    Args:
+        student: says `signal`, (B, N).
+        teacher: says it too, or, of the M items it was asked for, `signal.ids` and `signal.values`.
+        signal: the name of the scores.
+
+    Returns:
+        The student's scores (B, M); the teacher's, float32, without gradient, -inf for none; the items'
+        positions in the catalogue, none where the list is the catalogue.
+    """
+    mine = student[signal]
+    if f"{signal}.ids" not in teacher:
+        return mine, teacher[signal].detach().float(), None
+    ids = teacher[f"{signal}.ids"].long()
+    values = teacher[f"{signal}.values"].detach().float().masked_fill(ids < 0, float("-inf"))
+    return mine.gather(1, ids.clamp(min=0)), values, ids
+
+
+def owned(targets: Tensor, scores: Tensor, ids: Tensor | None) -> Tensor:
+    """Which items of a list are among a row's targets.
+
+    Args:
+        targets: positions in the catalogue, (B, L), padded with -1.
+        scores: of the list, (B, M).
+        ids: the list's positions in the catalogue; none where it is the catalogue.
+
+    Returns:
+        Bool, (B, M).
+    """
+    if ids is not None:
+        return ((ids.unsqueeze(2) == targets.unsqueeze(1)) & (targets >= 0).unsqueeze(1)).any(2)
+    found = torch.zeros(scores.shape, dtype=torch.bool, device=scores.device)
+    rows, places = torch.nonzero(targets >= 0, as_tuple=True)
+    found[rows, targets[rows, places]] = True
+    return found
+
+
+def best(teacher: Tensor, top: int) -> Tensor:
+    """Places of the teacher's best items in a list, in falling order.
+
+    Args:
+        teacher: scores, (B, M); -inf where an item is left out.
+        top: how many, K.
+
+    Returns:
+        (B, min(K, M)), -1 where a row has fewer.
+
+    >>> best(torch.tensor([[0.0, 2.0, float("-inf"), 1.0]]), 4).tolist()
+    [[1, 3, 0, -1]]
+    """
+    values, places = teacher.topk(min(top, teacher.shape[1]), 1)
+    return places.masked_fill(torch.isneginf(values), -1)
+
+
+def others(teacher: Tensor, taken: Tensor, count: int) -> Tensor:
+    """Places of items that are not taken, drawn evenly; all of them where there are no more than asked for.
+
+    Args:
+        teacher: scores, (B, M); -inf where an item is left out.
+        taken: places, (B, K), -1 for none.
+        count: how many, U.
+
+    Returns:
+        (B, min(U, M)), -1 where a row has fewer.
+    """
+    free = ~(torch.isneginf(teacher) | _marked(taken, teacher.shape[1]))
+    every = _all(free, count)
+    return every if every is not None else best(torch.rand_like(teacher).masked_fill_(~free, float("-inf")), count)
+
+
+def drawn(logs: Tensor, count: int) -> Tensor:
+    """Places drawn without replacement, in proportion to weights.
+
+    Args:
+        logs: of the weights, (B, M); -inf is never drawn.
+        count: how many, U.
+
+    Returns:
+        (B, min(U, M)), -1 where a row has fewer; in no order, but rising where all that can be are drawn.
+
+    Source: Gumbel noise and the largest U, Kool, van Hoof, Welling 2019.
+    """
+    every = _all(~torch.isneginf(logs), count)
+    if every is not None:
+        return every
+    # An exponential divided by its weight: the least of these are the greatest of logs with Gumbel noise.
+    return best(logs - torch.empty_like(logs).exponential_().clamp_(min=1e-30).log_(), count)
+
+
+def at(scores: Tensor, places: Tensor) -> Tensor:
+    """Scores at places, as float32; whatever stands first where a place is -1.
+
+    Args:
+        scores: (B, M).
+        places: (B, K).
+    """
+    return scores.gather(1, places.clamp(min=0)).float()
+
+
+def ordered(student: Tensor, first: Tensor, rest: Tensor) -> Tensor:
+    """-log of the chance to draw the first items in their order, out of them and the rest, by the student's scores.
+
+    -sum_k [s_k - log(sum_{j >= k} e^{s_j} + sum_{u in rest} e^{s_u})]; the order of the rest does not matter.
+
+    Args:
+        student: scores, (B, M).
+        first: places in the order wanted, (B, K), padded at the end with -1.
+        rest: places, (B, U), padded with -1.
+
+    Returns:
+        (B,), nats, summed over K; 0 where there is nothing to draw.
+
+    >>> round(ordered(torch.zeros(1, 3), torch.tensor([[0, 1]]), torch.tensor([[2]])).item(), 4)  # log 3 + log 2
+    1.7918
+    """
+    there = first >= 0
+    scores = at(student, first).masked_fill(~there, LOW)
+    below = at(student, rest).masked_fill(rest < 0, LOW).logsumexp(1, keepdim=True)
+    mass = torch.logaddexp(scores.flip(1).logcumsumexp(1).flip(1), below)
+    return torch.where(there, mass - scores, 0.0).sum(1)
+
+
+def _all(free: Tensor, count: int) -> Tensor | None:
+    """The places that are free, (B, min(count, M)), rising, if no row has more: then no chance is spent on them."""
+    if len(free) and int(free.sum(1).max()) > count:
+        return None
+    chosen, places = torch.topk(free.float(), min(count, free.shape[1]), 1)
+    return places.masked_fill(chosen == 0, -1).sort(1).values
+
+
+def _marked(places: Tensor, items: int) -> Tensor:
+    """Which of the items stand at a place, bool (B, items)."""
+    spare = torch.zeros(len(places), items + 1, dtype=torch.bool, device=places.device)
+    return spare.scatter_(1, places.where(places >= 0, items), True)[:, :-1]

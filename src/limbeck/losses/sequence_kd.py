@@ -1,0 +1,65 @@
+"""Sequence-level distillation: the student learns the texts that its teacher wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor
+from torch.nn import functional
+
+from limbeck.errors import UserError
+from limbeck.objective import RowTerm
+
+
+def sequence_kd(student: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """-log softmax(student) of the teacher's token, summed over the steps that have one.
+
+    Args:
+        student: raw logits, (B, T, V); step t answers what comes next.
+        tokens: ids of what the teacher says comes next, (B, T), padded with -1.
+
+    Returns:
+        Nats, summed over a row's steps, (B,), and the number of these, (B,).
+
+    Source: Kim and Rush 2016, section 3.2: the teacher's best text stands for its distribution over texts.
+
+    >>> import torch
+    >>> losses, counts = sequence_kd(torch.zeros(1, 3, 4), torch.tensor([[2, 0, -1]]))
+    >>> round(losses.item(), 4), counts.item()
+    (2.7726, 2)
+    """
+    if tokens.shape != student.shape[:2]:
+        raise UserError(f"the tokens have shape {tuple(tokens.shape)}, the student's steps {tuple(student.shape[:2])}")
+    there = tokens >= 0
+    # Only steps that count are computed, so that nothing at a padded place can spoil a gradient.
+    losses = functional.cross_entropy(student[there].float(), tokens[there].long(), reduction="none")
+    return losses.new_zeros(len(tokens)).index_add(0, there.nonzero()[:, 0], losses), there.sum(1)
+
+
+class SequenceKd(RowTerm):
+    """For teachers that give texts and no logits, such as one behind a service; with logits prefer `skewed_kl`.
+
+    | reads | from |
+    |---|---|
+    | `tokens` ids (B, T), padded with -1, of what comes next | teacher |
+    | `steps` (B, T, N) | student |
+
+    Args:
+        signal: the name of the student's logits.
+        tokens: the name of the teacher's tokens.
+    """
+
+    group: ClassVar[str] = "language"
+    paper: ClassVar[str] = "Kim and Rush 2016"
+
+    def __init__(self, *, signal: str = "steps", tokens: str = "tokens") -> None:
+        super().__init__()
+        self.signal = signal
+        self.tokens = tokens
+
+    def rows(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Nats a row, and how many of its steps count."""
+        return sequence_kd(student[self.signal], teacher[self.tokens])

@@ -1,0 +1,70 @@
+"""Soft binary cross-entropy: each output on its own follows the teacher's probability of yes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from limbeck.divergence import tempered
+from limbeck.objective import RowTerm
+from limbeck.setting import above_zero
+from limbeck.steps import by_step
+
+
+def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """T^2 * mean over outputs of -(p log q + (1 - p) log(1 - q)), p and q sigmoid of the logits over T.
+
+    Args:
+        student: raw logits of q, (B,) or (B, C), one for each yes-or-no question.
+        teacher: raw logits of p, of the same shape; -inf is a certain no; no gradient reaches them.
+        temperature: T > 0.
+
+    Returns:
+        (B,), nats; at best the teacher's own entropy, times T^2.
+
+    Source: Hinton et al. 2015, section 2, for outcomes that do not exclude one another, as Zhu et al. 2020
+    (ensembled CTR prediction, T = 1) use it.
+
+    >>> round(soft_binary(torch.zeros(1, 1), torch.full((1, 1), -torch.inf)).item(), 4)
+    0.6931
+    """
+    p = torch.sigmoid(tempered(teacher.detach(), temperature))
+    losses = functional.binary_cross_entropy_with_logits(tempered(student, temperature), p, reduction="none")
+    return temperature**2 * losses.flatten(1).mean(1) if losses.ndim > 1 else temperature**2 * losses
+
+
+class SoftBinary(RowTerm):
+    """For several labels at once, and for clicks and purchases; where one class excludes the others take `kl`.
+
+    | reads | from |
+    |---|---|
+    | `logits` (B,) or (B, C) or (B, T, C) | student, teacher |
+    | `mask` (B, T), where there are steps that do not count | batch |
+
+    Args:
+        temperature: T, of both.
+        signal: the name of the logits.
+    """
+
+    group: ClassVar[str] = "response"
+    paper: ClassVar[str] = "Hinton et al. 2015"
+
+    def __init__(self, *, temperature: float = 1.0, signal: str = "logits") -> None:
+        super().__init__()
+        self.temperature = above_zero("temperature", temperature)
+        self.signal = signal
+
+    def rows(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Nats a row, summed over its steps, and how many these are; a row without steps counts as one."""
+        both = [student[self.signal], teacher[self.signal]]
+        return by_step(lambda s, t: soft_binary(s, t, temperature=self.temperature), both, batch)
+
+    def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
+        """The teacher's probabilities of yes, (B, C), not softened."""
+        return torch.sigmoid(teacher[self.signal].float()) if self.signal in teacher else None
