@@ -43,3 +43,11 @@ def test_a_list_that_was_changed_behind_its_back_is_damage(tmp_path: Path) -> No
     backup.write_bytes(backup.read_bytes().replace(b"7", b"8", 1))
     with pytest.raises(StoreDamaged, match=ledger.FORGOTTEN[1]):
         ledger.read_forgotten(tmp_path)
+
+
+def test_what_a_killed_process_left_of_the_origins_goes_with_the_next_one(tmp_path: Path) -> None:
+    ledger.begin(tmp_path, SETTINGS, {"rows": "r"})
+    (tmp_path / f"{ledger.ORIGINS}.tmp.1.ab").write_text("[{")
+    ledger.note_origin(tmp_path, {"rows": "r"})
+    assert not list(tmp_path.glob("*.tmp.*"))
+    assert ledger.read_origins(tmp_path) == [{"rows": "r"}]

@@ -48,6 +48,8 @@ def read_origins(folder: Path) -> list[dict[str, Any]]:
 def note_origin(folder: Path, origin: Mapping[str, Any]) -> None:
     """Add an origin behind those that are there; one of the same `rows` is brought up to date instead."""
     with atomic.locked(folder / SHARDS, alone=True):
+        for left in folder.glob(f"{ORIGINS}.tmp.*"):  # by one that was killed here: nobody else writes it now
+            left.unlink()
         known = read_origins(folder)
         same = next((one for one in known if one.get("rows") == origin.get("rows")), None)
         if same is not None and {**same, **origin} == same:
