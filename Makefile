@@ -7,7 +7,7 @@ UVFLAGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 RECIPE := recipes/recommend-ml-100k.yaml
-BENCHES := bench-recommend bench-text bench-loop bench-store
+BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses
 
 .DELETE_ON_ERROR:
 .PHONY: setup browser demo test quick check bench $(BENCHES) docs clean
@@ -68,7 +68,10 @@ bench-text: $(READY)
 	$(BIN)/python benchmarks/bars.py fine-foods
 	$(BIN)/python benchmarks/bars.py shopping-reviews-zh
 
-bench-loop bench-store: bench-%: $(READY)
+bench-tune: $(READY)
+	$(BIN)/python benchmarks/bars.py tune
+
+bench-loop bench-store bench-losses: bench-%: $(READY)
 	$(BIN)/python benchmarks/$*.py
 
 docs: $(READY)

@@ -1,6 +1,6 @@
 """Runs a recipe and holds its report against the project's bars.
 
-    python benchmarks/bars.py recommend|fine-foods|shopping-reviews-zh [--out DIR]
+    python benchmarks/bars.py recommend|fine-foods|shopping-reviews-zh|tune [--out DIR]
 
 Resumable: finished steps are found. Prints one line a bar, measured and wanted, and exits 1 if one is missed.
 """
@@ -20,12 +20,14 @@ from limbeck.progress import Teller
 from limbeck.recipe import read
 from limbeck.report import Comparison, Protocol, Report, Row
 from limbeck.run import run
+from limbeck.tune import tune
 
 HERE = Path(__file__).parent
 RECIPES = {
     "recommend": HERE / "recommend.yaml",
     "fine-foods": HERE.parent / "recipes" / "classify_text-fine-foods.yaml",
     "shopping-reviews-zh": HERE.parent / "recipes" / "classify_text-shopping-reviews-zh.yaml",
+    "tune": HERE / "tune.yaml",
 }
 
 
@@ -82,10 +84,38 @@ def student(protocol: Protocol, told: Comparison, teacher: Row, linear: Row) -> 
     ]
 
 
+def tuned(report: Report) -> list[Bar]:
+    student, twin = report.protocols[0].tunings
+    bars: list[Bar] = [("twin's trials over the student's", twin.trials / student.trials, ">=", 1.0)]
+    for word, picked in (("best", student.best), ("no larger", student.lean)):
+        if picked is not None:
+            one = picked.candidate
+            bars += [
+                (f"{word}: {name}", float(getattr(one, name) or 0), "<=", limit)
+                for name, limit in student.budget.items()
+            ]
+            gain = f"over mf-16 {picked.difference} (p {picked.p_value})"
+            print(f"{word}: {picked.name} {one.settings} {one.precision}, {gain}")
+    lean, given = student.lean, student.given
+    found = (
+        lean is not None and given is not None and lean.candidate.bytes <= given.bytes and (lean.difference or 0) > 0
+    )
+    return [
+        *bars,
+        (
+            "no larger than mf-16 and better, or a plain no",
+            float(found or "found none" in report.verdict),
+            ">=",
+            1.0,
+        ),
+    ]
+
+
 BARS: dict[str, Callable[[Report], list[Bar]]] = {
     "recommend": recommend,
     "fine-foods": text,
     "shopping-reviews-zh": text,
+    "tune": tuned,
 }
 
 
@@ -96,7 +126,8 @@ def main() -> int:
     told = asked.parse_args()
     recipe, _ = read(RECIPES[told.name])
     out = told.out or Path("runs") / f"bench-{told.name}"
-    report = run(recipe, base=RECIPES[told.name].parent, out=out, teller=Teller(quiet=False))
+    flow = tune if told.name == "tune" else run
+    report = flow(recipe, base=RECIPES[told.name].parent, out=out, teller=Teller(quiet=False))
     code = show(BARS[told.name](report))
     for protocol in report.protocols:
         for one in protocol.rows:

@@ -1,7 +1,7 @@
 """Writes what documentation can be read off the code: the keys of a recipe, the tables of parts, and the site.
 
 Run: python docs/generate.py [--check]
-`--check` writes nothing; it fails where docs/recipes.md is not what the code says, or a link leads nowhere.
+`--check` writes nothing; it fails where a committed page is not what the code says, or a link leads nowhere.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import inspect
+import json
 import re
 import shutil
 import sys
@@ -22,10 +23,27 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from limbeck import artifact, knowledge, parts, recipe, split
+from limbeck import artifact, bounds, knowledge, parts, recipe, split
+from limbeck.objective import Term
 
 ROOT = Path(__file__).parents[1]
-RECIPES = ROOT / "docs" / "recipes.md"
+MEASURED = ROOT / "docs" / "objectives.json"
+"""What losses reached, one object each: `job`, `loss`, `metric`, `value`, `deviation` over seeds, and `kd` and `twin`,
+which plain distillation and the honest twin reached there, with `beats_kd` and `beats_twin` of a paired test."""
+GROUPS = {
+    "response": "The teacher's answers",
+    "feature": "Its inner states",
+    "relation": "How its rows, or items, lie to one another",
+    "ranking": "Rankings and recommendations",
+    "detection": "Detection and segmentation",
+    "sequence": "Forecasts and time series",
+    "tabular": "Tables",
+    "policy": "Policies",
+    "robust": "Robustness",
+    "language": "Language",
+    "data_free": "No data",
+    "several": "Several teachers",
+}
 SITE = ROOT / "docs" / "site"
 TITLES = {
     recipe.Recipe: "The whole file",
@@ -34,10 +52,13 @@ TITLES = {
     split.Split: "split",
     recipe.Teacher: "teacher",
     recipe.Student: "students",
+    bounds.Range: "range",
     recipe.Loss: "objective",
     knowledge.Knowledge: "label",
     recipe.Training: "training",
     artifact.Export: "export",
+    bounds.Tune: "tune",
+    bounds.Budget: "budget",
 }
 WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "none", Any: "anything"}
 SIGNS = {"gt": "above {}", "ge": "at least {}", "lt": "below {}", "le": "at most {}", "min_length": "at least {}"}
@@ -50,6 +71,7 @@ td, th {{ padding: .3rem .6rem; border-bottom: 1px solid #8884; text-align: left
 </style><nav>{nav}</nav>{body}</html>
 """
 NAV = {"Limbeck": "README.md", "Docs": "docs/index.md", "Recipes": "docs/recipes.md", "Parts": "docs/parts.md"}
+NAV |= {"Objectives": "docs/objectives.md"}
 NAV |= {"Contributing": "CONTRIBUTING.md", "中文": "README.zh.md"}
 
 
@@ -151,11 +173,117 @@ def parts_page() -> str:
     return "\n".join(text) + "\n"
 
 
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """What a loss says of itself."""
+
+    name: str
+    use: str
+    reads: tuple[tuple[str, str], ...]
+    settings: tuple[str, ...]
+    group: str
+    paper: str
+
+    @property
+    def knows(self) -> str:
+        """The first signal of the teacher that it reads."""
+        named = [re.findall(r"`([^`]+)`", what) for what, whose in self.reads if "teacher" in whose or whose == "both"]
+        return named[0][0].removesuffix(".ids") if named and named[0] else ""
+
+
+def losses() -> list[Loss]:
+    """Those of Limbeck itself, by name; what others plug in is no part of a committed page."""
+    found = []
+    for name in parts.names("losses"):
+        part = parts.get("losses", name)
+        if part.__module__ != f"limbeck.losses.{name}":
+            continue
+        above, _ = said(part.__doc__)
+        cells = [[cell.strip() for cell in line.strip("| ").split(" | ")] for line in above.splitlines() if "|" in line]
+        reads = tuple((what, whose) for what, whose in (line for line in cells if len(line) == 2) if "`" in what)
+        empty = inspect.Parameter.empty
+        own = parts.settings_of(part).items()
+        given = tuple(f"`{key}`" if default is empty else f"`{key}={brief(default)}`" for key, default in own)
+        group = part.group if part.needs_teacher or part.group != Term.group else "hard"
+        use = " ".join(above.split("\n\n")[0].split())
+        found.append(Loss(name, use, reads, given, group, part.paper))
+    return found
+
+
+def brief(default: Any) -> str:
+    """A default; of fractions four digits."""
+    return f"{default:.4g}" if isinstance(default, float) and default % 1 else repr(default)
+
+
+def objectives_page() -> str:
+    """Every loss, what it is for, and which to choose."""
+    every = losses()
+    text = [
+        "# Objectives\n",
+        "Written by `make docs` from the losses' own words in `src/limbeck/losses/`; change those, not this page.",
+        "A recipe's objective is a list of them, each with a `weight` and its settings.\n",
+        "## What to choose\n",
+        "Look for what your teacher says, then for your case. Start with the plainest, and keep `kl` (of rankings "
+        "`listwise_kl`) and the honest twin beside it: what does not beat both is not worth its trouble.\n",
+        *chooser([loss for loss in every if loss.group != "hard"]),
+        "\n## What was measured\n",
+        *measured(),
+    ]
+    own = {loss.group: loss.group for loss in every if loss.group not in GROUPS}
+    for group, title in {**own, "hard": "Hard losses, which need no teacher", **GROUPS}.items():
+        rows = [row_of(loss) for loss in every if loss.group == group]
+        if rows:
+            text += [f"\n## {title}\n", table(("loss", "what it is for", "reads", "settings", "source"), rows)]
+    return "\n".join(text) + "\n"
+
+
+def row_of(loss: Loss) -> tuple[str, ...]:
+    """Of the table of losses."""
+    reads = "; ".join(f"{whose}: {what}" for what, whose in loss.reads)
+    return f"`{loss.name}`", loss.use, reads, ", ".join(loss.settings), loss.paper
+
+
+def chooser(every: list[Loss]) -> Iterator[str]:
+    """By what the teacher says, the case in which each loss is the one to take, in its own words."""
+    for knows in sorted({loss.knows for loss in every}, key=lambda name: (not name, name)):
+        rows = [(loss.use, f"`{loss.name}`") for loss in every if loss.knows == knows]
+        yield f"\n### {f'The teacher says `{knows}`' if knows else 'No teacher is asked'}\n"
+        yield table(("case", "loss"), rows)
+
+
+def measured() -> Iterator[str]:
+    """What was committed of the comparison; none is recommended that beat neither plain distillation nor the twin."""
+    if not MEASURED.is_file():
+        yield "No figures are committed yet, so none is recommended beside plain distillation (`kl`, `listwise_kl`)."
+        return
+    figures = json.loads(MEASURED.read_text(encoding="utf-8"))
+    good = [one for one in figures if one["beats_kd"] and one["beats_twin"]]
+    for job in dict.fromkeys(one["job"] for one in figures):
+        names = ", ".join(f"`{one['loss']}`" for one in good if one["job"] == job)
+        yield f"- {job}: {names or 'none beat both plain distillation and the honest twin'}"
+    rows = [
+        (
+            one["job"],
+            f"`{one['loss']}`",
+            one["metric"],
+            f"{one['value']:.4f} ± {one['deviation']:.4f}",
+            *(f"{one[rival]:.4f}{' (beaten)' if one[f'beats_{rival}'] else ''}" for rival in ("kd", "twin")),
+        )
+        for one in figures
+    ]
+    yield ""
+    yield table(("job", "loss", "metric", "value", "plain distillation", "honest twin"), rows)
+
+
+COMMITTED = {"docs/recipes.md": recipe_page, "docs/objectives.md": objectives_page}
+"""Pages that are kept beside the code, so that they can be read where it is."""
+
+
 def pages() -> dict[str, str]:
     """Path from the root -> Markdown, of everything the site holds."""
     files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "decisions").glob("*.md")]
     texts = {str(file.relative_to(ROOT)): file.read_text(encoding="utf-8") for file in files}
-    return {**texts, "docs/recipes.md": recipe_page(), "docs/parts.md": parts_page()}
+    return {**texts, **{path: page() for path, page in COMMITTED.items()}, "docs/parts.md": parts_page()}
 
 
 def links(path: str, text: str) -> Iterator[tuple[str, Path, str]]:
@@ -214,10 +342,13 @@ def main() -> int:
     check = parser.parse_args().check
     texts = pages()
     wrong = broken(texts)
-    if check and (not RECIPES.is_file() or RECIPES.read_text(encoding="utf-8") != texts["docs/recipes.md"]):
-        wrong.append("docs/recipes.md is not what the code says; run make docs")
+    for path in COMMITTED:
+        file = ROOT / path
+        if not check:
+            file.write_text(texts[path], encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != texts[path]:
+            wrong.append(f"{path} is not what the code says; run make docs")
     if not check:
-        RECIPES.write_text(texts["docs/recipes.md"], encoding="utf-8")
         write_site(texts)
     print("\n".join(wrong) or f"{len(texts)} pages, every link leads somewhere")
     return 1 if wrong else 0

@@ -1,6 +1,7 @@
 """Every part, found by its folder, keeps the contract of its sort."""
 
 import dataclasses
+import inspect
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 import torch
 
 from limbeck import parts, testing
-from limbeck.objective import HiddenTerm
 from limbeck.recipe import Loss, Part, Student, Teacher
 from limbeck.task import Problem, Source, Task
 from limbeck.types import Rows
@@ -62,8 +62,9 @@ def problem(task: Task) -> Problem:
 
 @pytest.mark.parametrize("name", parts.names("losses"))
 def test_every_loss_keeps_its_contract(name: str) -> None:
-    part = parts.get("losses", name)
-    testing.check_loss(parts.make("losses", name, TAPPED if issubclass(part, HiddenTerm) else {}))
+    needed = parts.settings_of(parts.get("losses", name)).items()
+    tapped = {key: TAPPED[key] for key, default in needed if default is inspect.Parameter.empty}
+    testing.check_loss(parts.make("losses", name, tapped))
 
 
 @pytest.mark.parametrize("name", parts.names("tasks"))

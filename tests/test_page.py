@@ -15,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limbeck.page import compare_markdown, compare_page, draw, markdown
+from limbeck.bounds import Budget
+from limbeck.front import Candidate, Picked, Tuning, marked
+from limbeck.page import compare_markdown, compare_page, draw, markdown, tuning_sentences
 from limbeck.page.chart import Scale
 from limbeck.page.number import MISSING, number
 from limbeck.page.word import WORDS
@@ -342,6 +344,60 @@ def test_links_within_the_page_lead_somewhere() -> None:
         assert {held["href"].removeprefix("#") for tag, held in tags if tag == "a" and held["href"]} <= set(known)
 
 
+def tuning(role: Any = "student", best: float | None = None, lean: float | None = None, **more: Any) -> Tuning:
+    """A search of three files, and by how much the picked ones are better than the student as given."""
+    files = [
+        Candidate(trial=i, value=v, bytes=b, parameters=b // 4)
+        for i, v, b in ((0, 0.3, 80), (7, 0.28, 31), (9, 0.2, 90))
+    ]
+    budget = Budget(bytes=85)
+    picks = [
+        None if gain is None else Picked(name=name, candidate=files[0], difference=gain, p_value=0.0123)
+        for name, gain in (("mf-tuned", best), ("mf-lean", lean))
+    ]
+    told = {"candidates": marked(files, ["bytes"], budget, 1.0), "given": files[1], "budget": budget.limits}
+    return Tuning(
+        student="mf", role=role, trials=31, pruned=11, failed=2, best=picks[0], lean=picks[1], **{**told, **more}
+    )
+
+
+def searched() -> Report:
+    """A search of every outcome."""
+    rows = tuple(
+        Row(role="student", name=n, metrics=metrics(q)) for n, q in (("mf", 0.3), ("mf-tuned", 0.33), ("mf-lean", 0.31))
+    )
+    tunings = (
+        tuning(best=0.03, lean=0.01),
+        tuning("scratch"),
+        tuning(best=0.03, lean=-0.01, budget={}),
+        tuning(best=0.03),
+        tuning(),
+    )
+    return Report(task="t", protocols=(Protocol(name="p", headline="ndcg@10", rows=rows, tunings=tunings),))
+
+
+def test_what_a_search_found_is_said_plainly_whatever_it_was() -> None:
+    protocol = searched().protocols[0]
+    said = [sentence.say() for sentence in tuning_sentences(protocol)]
+    assert len(said) == 7, "two for each student, and one where nothing fits"
+    assert said[0].startswith(
+        "mf was searched for in 31 trials, its twin in 31. The best within the budget (size ≤ 85 B)"
+    )
+    assert "is mf-tuned, 80 B as fp32: ndcg@10 0.3300 on test rows, 0.3000 as given (p 0.012)" in said[0]
+    assert said[1].startswith("mf-lean is no larger than mf as given (80 B, 31 B) and better on test rows")
+    assert "(no limit)" in said[2]
+    assert "found none that is no larger than mf as given (31 B) and better" in said[3]
+    assert "found none that is no larger than mf as given (31 B) and keeps to the budget" in said[5]
+    assert said[6] == "The search found none: no file of the 31 trials of mf keeps to the budget (size ≤ 85 B)."
+    page, text = Seen(draw(searched())).text, unescape(markdown(searched())).replace("\\", "")
+    for drawn in (page, text):
+        assert all(sentence in drawn for sentence in said)
+        for name in ("What the search found", "given up early", "11", "31 B", "within the budget"):
+            assert name in drawn
+    assert "90 B" not in page, "beaten by the first, so not on the front"
+    assert "The front: validation rows, against size" in page
+
+
 def test_every_chart_has_a_name_and_a_description() -> None:
     page = draw(sample_report())
     charts = re.findall(r'<svg[^>]*class="chart"[^>]*><title>([^<]+)</title><desc>([^<]+)</desc>', page)
@@ -353,7 +409,7 @@ def test_every_word_is_said_in_both_languages_with_the_same_places() -> None:
         assert english, key
         assert chinese, key
         assert sorted(re.findall(r"\{\w+\}", english)) == sorted(re.findall(r"\{\w+\}", chinese)), key
-    page = draw(sample_report(), sample_rows()) + compare_page({"a": sample_report()})
+    page = draw(sample_report(), sample_rows()) + compare_page({"a": sample_report()}) + draw(searched())
     script = Path(compare_page.__code__.co_filename).with_name("page.js").read_text(encoding="utf-8")
     said = set(re.findall(r'data-t(?:-label)?="(\w+)"', page)) | set(re.findall(r'"(\w+)"', script))
     nested = set(re.findall(r"\[&quot;(\w+)&quot;\]", page))

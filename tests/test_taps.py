@@ -87,3 +87,30 @@ def test_parts_that_are_not_there_or_never_run_are_named(net: Net) -> None:
     net(torch.randn(2, 5))
     with pytest.raises(UserError, match="'idle' did not run"):
         taps.read()
+
+
+def test_a_tapped_head_says_what_it_is_given_and_its_weights(net: Net) -> None:
+    x = torch.randn(2, 5)
+    with Taps(net, ["first"], heads=["rest.1"]) as taps:
+        wanted = net(x)["logits"]
+        said = taps.read()
+    found = said["input.rest.1"] @ said["weight.rest.1"].T + said["bias.rest.1"]
+    torch.testing.assert_close(found, wanted)
+    assert said["weight.rest.1"] is net.rest[1].weight
+    assert "hidden.first" in said
+
+
+def test_a_skipped_head_answers_nothing_in_a_pass_that_is_listened_to_and_all_in_others(net: Net) -> None:
+    x = torch.randn(2, 5)
+    plain = net(x)["logits"]
+    with Taps(net, (), heads=["rest.1"], skipped=["rest.1"]) as taps:
+        with taps.listening():
+            assert net(x)["logits"].shape == (2, 0)
+        assert taps.read()["input.rest.1"].shape == (2, 7)
+        assert torch.equal(net(x)["logits"], plain)
+    assert "forward" not in vars(net.rest[1])
+
+
+def test_a_part_that_is_not_linear_is_no_head(net: Net) -> None:
+    with Taps(net, (), heads=["rest.0"]), pytest.raises(UserError, match=r"'rest\.0' is a ReLU; a head is linear"):
+        net(torch.randn(2, 5))

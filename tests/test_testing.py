@@ -299,6 +299,19 @@ def test_a_loss_is_tried_on_all_that_its_docstring_says_it_reads():
     testing.check_loss(Hint())
 
 
+def test_each_shape_that_a_signal_may_have_is_tried():
+    class Stepped(Loss):
+        """Squared error.
+
+        | reads | from |
+        |---|---|
+        | `logits` (B, C) or (B, T, C) | student, teacher |
+        """
+
+    shapes = [outputs.student["logits"].shape for outputs in testing.outputs_for(Stepped(squared))]
+    assert shapes == [(6, 5), (6, 4, 5)]
+
+
 def test_a_projection_that_no_gradient_reaches_is_caught():
     with pytest.raises(AssertionError, match=r"no gradient reaches its own unused"):
         testing.check_loss(Idle())

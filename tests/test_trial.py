@@ -11,10 +11,11 @@ import pyarrow as pa
 import pytest
 
 from limbeck import parts
+from limbeck.knowledge import Knowledge
 from limbeck.recipe import Teacher
 from limbeck.task import Problem
 from limbeck.teachers.http import Http
-from limbeck.trial import _open
+from limbeck.trial import MadeUp, _open
 from limbeck.types import Axis, Rows
 
 ROWS = Rows(pa.table({"text": ["a", "b"]}), np.arange(2), "shop", {"text": "text"})
@@ -53,3 +54,10 @@ def test_a_service_says_so_itself_and_is_not_asked_before_the_run(
     for told in ({"from": "paid"}, {"from": "near"}, {"from": "ensemble", "members": members}, {"model": "any"}):
         _open(Teacher.model_validate(told), PROBLEM, tmp_path)
     assert OPENED == ["Answering", "Answering"]
+
+
+def test_an_ensemble_that_keeps_its_members_apart_is_made_up_with_what_each_says() -> None:
+    known = MadeUp(parts.get("tasks", "classify_text"), 2, Knowledge(), members=2)
+    said = known.gather(np.arange(3))
+    assert sorted(said) == ["logits", "logits.0", "logits.1"]
+    assert {said[name].shape for name in said} == {(3, 2)}

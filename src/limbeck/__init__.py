@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from limbeck.report import Report as Report
     from limbeck.run import run as run
     from limbeck.store import Store as Store
+    from limbeck.tune import tune as tune
     from limbeck.types import Axis as Axis
     from limbeck.types import Batch as Batch
     from limbeck.types import Rows as Rows
@@ -68,6 +69,7 @@ _PLACES = {
     "predict": "verbs.predict",
     "read_recipe": "recipe:read",
     "run": "run",
+    "tune": "tune",
 }
 """Name -> module, and after a colon the name there where it differs."""
 
@@ -103,6 +105,7 @@ __all__ = [
     "run",
     "tasks",
     "teachers",
+    "tune",
 ]  # fmt: skip
 
 

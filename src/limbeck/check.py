@@ -208,7 +208,7 @@ def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, 
     if teacher.model is not None:
         family = _settings(found, "models", teacher.model, teacher.settings, path, (*path, "model"))
         _speaks(found, task, family, teacher.model, (*path, "model"))
-        _choices(found, "models", teacher.model, teacher, recipe.training, path)
+        _choices(found, "models", teacher.model, teacher, recipe.training, (*path, "choose"))
         _training(found, teacher.training, recipe.training, (*path, "training"))
         return
     part = _settings(found, "teachers", str(teacher.source), teacher.settings, path, (*path, "from"))
@@ -232,7 +232,8 @@ def _student(found: Found, task: Task | None, recipe: Recipe, student: Student, 
     path: Path_ = ("students", i)
     family = _settings(found, "models", student.model, student.settings, path, (*path, "model"))
     _speaks(found, task, family, student.model, (*path, "model"))
-    _choices(found, "models", student.model, student, recipe.training, path)
+    _choices(found, "models", student.model, student, recipe.training, (*path, "choose"))
+    _ranges(found, task, recipe, student, (*path, "tune"))
     _training(found, student.training, recipe.training, (*path, "training"))
     return family
 
@@ -250,7 +251,7 @@ def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, tra
         return  # told already
     allowed = parts.settings_of(part)
     for key, values in chooser.choose.items():
-        place = (*path, "choose", key)
+        place = (*path, key)
         if not values:
             found.add(f"'{key}' has no values to choose from", *place)
         if key.startswith("training."):
@@ -262,6 +263,36 @@ def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, tra
             for value in values:
                 chosen = {**chooser.settings, key: value}
                 found.tried(place, partial(parts.make, sort, name, chosen))
+
+
+def _ranges(found: Found, task: Task | None, recipe: Recipe, student: Student, path: Path_) -> None:
+    """Both ends of every range that `limbeck tune` searches must be possible."""
+    ends = {key: [room.low, room.high] for key, room in (student.tune or {}).items()}
+    own = {key: values for key, values in ends.items() if not key.startswith("objective.")}
+    _choices(found, "models", student.model, student.model_copy(update={"choose": own}), recipe.training, path)
+    for key in ends:
+        if key in student.choose:
+            found.add(
+                f"'{key}' has a list under choose; a search draws from the list or the range, not both", *path, key
+            )
+    losses = student.objective or recipe.objective
+    for key in ends.keys() - own.keys():
+        _, number, name = [*key.split(".", 2), "", ""][:3]
+        if not (number.isdecimal() and int(number) < len(losses)):
+            found.add(f"losses are counted 0 to {len(losses) - 1}: objective.0.weight", *path, key)
+        elif name == "weight" and not isinstance(losses[int(number)].weight, int | float):
+            found.add("this weight moves, or is found on the way; only a number is searched", *path, key)
+        elif name == "temperature" and recipe.label.top is not None:
+            found.add("knowledge cut to its best entries keeps tails of given temperatures only", *path, key)
+        elif name != "weight" and task is not None:
+            for value in ends[key]:
+                found.tried((*path, key), partial(_with, losses[int(number)], task, student.model, {name: value}))
+
+
+def _with(loss: Loss, task: Task, model: str, changes: Mapping[str, Any]) -> None:
+    """Make a loss with other settings."""
+    name = hard_name(task, parts.get("models", model)) if loss.loss == "hard" else loss.loss
+    parts.make("losses", name, {**fixed_settings(loss)[0], **changes})
 
 
 def _training(found: Found, changes: Mapping[str, Any], training: Training, path: Path_) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from limbeck import atomic, page, parts, report, verdict
 from limbeck.artifact import Artifact, Export
+from limbeck.front import Picked, Tuning
 from limbeck.leave import Left, kept_speed, leave
 from limbeck.measure import Speed
 from limbeck.outcome import Entry, Outcome, best_seed
@@ -40,7 +41,7 @@ def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: 
     torch.set_num_threads(1)
     try:
         protocols = [_protocol(desk, outcome) for outcome in outcomes]
-        text = _verdict(desk, outcomes[0])
+        text = " ".join([_verdict(desk, outcomes[0]), *(said.say() for said in page.tuning_sentences(protocols[0]))])
         said = replace(about.report, threads=1, protocols=tuple(protocols), verdict=text)
         left = {
             name: leave(desk, outcomes[0], name, replace(about, report=said), settings, out)
@@ -93,6 +94,7 @@ def _protocol(desk: Desk, outcome: Outcome) -> report.Protocol:
         facts=facts,
         gate=_gate(desk, outcome),
         overridden=not outcome.gate.passed,
+        tunings=tuple(_tuning(desk, outcome, one) for one in outcome.tunings),
     )
 
 
@@ -101,6 +103,20 @@ def _gate(desk: Desk, outcome: Outcome) -> report.Gate:
     metric = desk.task.metrics[desk.task.headline]
     trivial = outcome.entry("trivial", outcome.gate.baseline_name)
     return replace(outcome.gate, **asdict(verdict.paired(metric, outcome.entry("teacher").test, trivial.test)))
+
+
+def _tuning(desk: Desk, outcome: Outcome, found: Tuning) -> Tuning:
+    """A student's search with its picks held against the student as given, on test rows."""
+    if found.role != "student":
+        return found
+    metric, given = desk.task.metrics[desk.task.headline], outcome.entry("student", found.student).test
+
+    def held(picked: Picked | None) -> Picked | None:
+        if picked is None:
+            return None
+        return replace(picked, **asdict(verdict.paired(metric, outcome.entry("student", picked.name).test, given)))
+
+    return replace(found, best=held(found.best), lean=held(found.lean))
 
 
 def _row(desk: Desk, entry: Entry) -> report.Row:

@@ -47,7 +47,9 @@ class Cost:
     note: str
 
 
-def training_cost(task: Task, lesson: Lesson, *, teacher: bool, kept: Knowledge, earlier: Sequence[Path]) -> Cost:
+def training_cost(
+    task: Task, lesson: Lesson, *, teacher: bool, kept: Knowledge, earlier: Sequence[Path], members: int = 0
+) -> Cost:
     """Seconds and bytes of a training.
 
     A family that descends takes two real steps after two that warm up; one that is fitted is timed on
@@ -59,6 +61,7 @@ def training_cost(task: Task, lesson: Lesson, *, teacher: bool, kept: Knowledge,
         teacher: whether it has one (its knowledge need not be there yet).
         kept: how knowledge is kept.
         earlier: folders of finished trainings.
+        members: of a teacher that also says what each of them says.
     """
     size = lesson.training.batch_size
     some = replace(lesson, rows=lesson.rows.slice(0, min(len(lesson.rows), max(2 * size, SAMPLE[1]))), knowledge=None)
@@ -67,7 +70,8 @@ def training_cost(task: Task, lesson: Lesson, *, teacher: bool, kept: Knowledge,
     building = time.perf_counter() - started
     if teacher and made.objective.teacher_taps:
         return Cost(None, 4 * made.model.parameters, None, "reads the teacher's states; known once a run did it")
-    weight, known = 4 * made.model.parameters, MadeUp(task, len(lesson.problem.axis), kept) if teacher else None
+    known = MadeUp(task, len(lesson.problem.axis), kept, members=members) if teacher else None
+    weight = 4 * made.model.parameters
     judging = judging_cost(task, made.model, lesson.problem)
     if hasattr(made.family, "fit"):
         seconds, note = _fitting(lesson, made, known, earlier)

@@ -39,6 +39,10 @@ class Diverged(LimbeckError):
     exit_code = 5
 
 
+class Stopped(LimbeckError):
+    """A search gave a training up before its end; nothing of it is kept."""
+
+
 class MissingExtra(UserError):
     """A part needs packages that the present install lacks.
 

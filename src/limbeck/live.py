@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from limbeck.errors import NoSuchName, UserError
 from limbeck.objective import Objective
-from limbeck.taps import HIDDEN, Taps
+from limbeck.taps import BIAS, HIDDEN, INPUT, WEIGHT, Taps
 from limbeck.types import Array, Signals
 
 Said = Mapping[str, Tensor]
@@ -107,7 +107,15 @@ def recall(store: Knowledge, device: torch.device) -> Callable[[Mapping[str, Ten
 
 def tapped(says: Callable[[Mapping[str, Tensor]], Said], taps: Taps) -> Callable[[Mapping[str, Tensor]], Said]:
     """What a module says, and what its tapped parts said meanwhile."""
-    return (lambda rows: {**says(rows), **taps.read()}) if taps.paths else says
+    if not (taps.paths or taps.heads):
+        return says
+
+    def heard(rows: Mapping[str, Tensor]) -> Said:
+        with taps.listening():
+            said = says(rows)
+        return {**said, **taps.read()}
+
+    return heard
 
 
 def knower(
@@ -145,7 +153,7 @@ def dry_batch(
     """
     buffers = [b for module in (student, objective) for b in module.buffers() if not nn.parameter.is_lazy(b)]
     before = [buffer.clone() for buffer in buffers]
-    with torch.random.fork_rng(), torch.no_grad(), Taps(student, objective.student_taps) as taps:
+    with torch.random.fork_rng(), torch.no_grad(), objective.taps(student, "student") as taps:
         said = tapped(speaker(student, batch, "student"), taps)(batch)
         known = teacher(batch) if teacher else {}
         _compare(said, known, {name for term in objective.terms for name in getattr(term, "projects", ())})
@@ -156,8 +164,8 @@ def dry_batch(
             raise
         except KeyError as lacking:
             raise UserError(
-                f"a loss reads {lacking}; the student says {', '.join(said)}, the teacher {', '.join(known) or 'nothing'}, "
-                f"beside {', '.join(batch)}"
+                f"a loss reads {lacking}; the student says {', '.join(said)}, "
+                f"the teacher {', '.join(known) or 'nothing'}, beside {', '.join(batch)}"
             ) from None
         for buffer, value in zip(buffers, before, strict=True):
             buffer.copy_(value)
@@ -168,8 +176,10 @@ def dry_batch(
 def _compare(student: Said, teacher: Said, projected: set[str]) -> None:
     for name in sorted(student.keys() & teacher.keys() - projected):
         ours, theirs = student[name], teacher[name]
-        if name.startswith(HIDDEN) or not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
-            continue  # states are brought together by their terms; else such as transformers' caches
+        if name.startswith((HIDDEN, INPUT, WEIGHT, BIAS)) or (isinstance(ours, Tensor) and ours.shape[-1:] == (0,)):
+            continue  # brought together by their terms; or nothing, of a head that is skipped
+        if not (isinstance(ours, Tensor) and isinstance(theirs, Tensor)):
+            continue  # such as transformers' caches
         if ours.dim() != theirs.dim():
             raise UserError(f"student: '{name}' has {ours.dim()} axes, the teacher's has {theirs.dim()}")
         for axis, (a, b) in enumerate(zip(ours.shape, theirs.shape, strict=True), 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from limbeck import report
+from limbeck.front import Tuning
 from limbeck.recipe import Protocol
 from limbeck.store import Store
 from limbeck.task import Judgement, Problem
@@ -42,6 +43,7 @@ class Outcome:
         gate: of the first split.
         stores: split by split.
         seeds: of the students, as the recipe names them.
+        tunings: what searches found.
     """
 
     protocol: Protocol
@@ -50,6 +52,7 @@ class Outcome:
     gate: report.Gate
     stores: list[Store]
     seeds: tuple[int, ...] = (0,)
+    tunings: tuple[Tuning, ...] = ()
 
     def entry(self, role: str, name: str | None = None) -> Entry:
         """The entry of a role, and name where there are several."""

@@ -14,7 +14,10 @@ from typing import Any, get_type_hints
 from limbeck.errors import MissingExtra, UserError
 
 FOLDERS = ("packs", "tasks", "models", "teachers", "data", "losses", "metrics", "encoders")
-EXTRAS = {"torch": "train", "accelerate": "train", "transformers": "text", "sklearn": "tabular", "lightgbm": "tabular"}
+EXTRAS = {
+    "torch": "train", "accelerate": "train", "transformers": "text", "sklearn": "train", "lightgbm": "tabular",
+    "optuna": "tune",
+}  # fmt: skip
 
 
 @cache

@@ -67,4 +67,4 @@ class _Piecewise(torch.autograd.Function):
 
 
 def _split(tensors: Sequence[Tensor], rows: int) -> list[tuple[Tensor, ...]]:
-    return list(zip(*(tensor.split(rows) for tensor in tensors), strict=True))
+    return list(zip(*(torch.split(tensor, rows) for tensor in tensors), strict=True))

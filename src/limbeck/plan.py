@@ -163,8 +163,9 @@ class _Walk:
         key = json.dumps(told, sort_keys=True, default=str)
         if key not in self.costs:
             folders = sorted(earlier.iterdir()) if earlier.is_dir() else []
-            kept = kept_of(self.bound.recipe, self.bound.task)
-            self.costs[key] = training_cost(self.desk.task, lesson, teacher=teacher, kept=kept, earlier=folders)
+            recipe, task = self.bound.recipe, self.desk.task
+            kept, members = kept_of(recipe, self.bound.task), recipe.teacher.apart
+            self.costs[key] = training_cost(task, lesson, teacher=teacher, kept=kept, earlier=folders, members=members)
         return self.costs[key]
 
     def _tutor(self, teacher: Teacher) -> Predictor | None:

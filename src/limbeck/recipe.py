@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from limbeck.artifact import Export
+from limbeck.bounds import Range, Tune
 from limbeck.errors import Mistake, RecipeError, UserError
 from limbeck.knowledge import Knowledge
 from limbeck.split import Split
@@ -135,28 +136,6 @@ class Loss(Part):
     weight: Annotated[Annotated[float, Field(ge=0)] | Schedule | Found, WrapValidator(_weighed)] = 1.0
 
 
-class Range(Strict):
-    """Numbers that `limbeck tune` may try.
-
-    Args:
-        low, high: the ends, both included. Whole numbers are tried where both ends are whole, and so is what is
-            given without a search.
-        log: whether equal ratios count as equal steps, as suits rates and sizes.
-    """
-
-    low: int | float
-    high: int | float
-    log: bool = False
-
-    @model_validator(mode="after")
-    def _rises(self) -> Range:
-        if not self.low < self.high:
-            raise ValueError(f"low is {self.low} and high {self.high}; low must be below high")
-        if self.log and self.low <= 0:
-            raise ValueError(f"low is {self.low}; with log it must be above 0")
-        return self
-
-
 class Student(Part):
     """A family of `models/`, its settings, and how it trains where that differs from the recipe's.
 
@@ -176,7 +155,7 @@ class Student(Part):
     name: str | None = None
     training: dict[str, Any] = {}
     choose: dict[str, list[Any]] = {}
-    tune: dict[str, Range] | None = None
+    tune: dict[str, Annotated[Range, SAID]] | None = None
     objective: tuple[Loss, ...] | None = Field(default=None, min_length=1)
 
     @property
@@ -218,6 +197,11 @@ class Teacher(Part):
     def members(self) -> tuple[Teacher, ...]:
         """Of an ensemble; none of any other."""
         return tuple(Teacher.model_validate(m) for m in self.settings.get("members", ())) if self.joins else ()
+
+    @property
+    def apart(self) -> int:
+        """How many members are also heard one by one."""
+        return len(self.members) if self.settings.get("apart") else 0
 
     @property
     def joins(self) -> bool:
@@ -273,39 +257,6 @@ class Data(Part):
         return self
 
 
-class Budget(Strict):
-    """What an exported file may cost, measured on that very file.
-
-    Args:
-        bytes: of the model's file.
-        parameters: of the student.
-        p95_ms: milliseconds in which 95 of 100 rows are answered, one by one on one thread, encoding included.
-    """
-
-    bytes: Positive | None = None
-    parameters: Positive | None = None
-    p95_ms: Annotated[float, Field(gt=0)] | None = None
-
-
-class Tune(Strict):
-    """How `limbeck tune` searches; a run passes it over.
-
-    Args:
-        trials: of every student, and as many of its twin.
-        budget: what the chosen file may cost.
-        axes: costs that the front weighs the headline against; by default the sizes in the budget, or bytes. Latency
-            is noisy, and so a bound and no axis unless it is named here.
-        prune: whether a training is given up that has fallen behind the middle one of those no larger than it.
-        seed: of the search.
-    """
-
-    trials: Positive = 30
-    budget: Budget = Budget()
-    axes: tuple[Literal["bytes", "parameters", "p95_ms"], ...] = ()
-    prune: bool = True
-    seed: int = 0
-
-
 class Recipe(Strict):
     """One run.
 
@@ -339,7 +290,7 @@ class Recipe(Strict):
     training: Training = Training()
     seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0, 1, 2)
     export: Annotated[Export, SAID] = Export()
-    tune: Tune = Tune()
+    tune: Annotated[Tune, SAID] = Tune()
 
     @field_validator("students")
     @classmethod

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from limbeck import atomic
+from limbeck import atomic, front
 from limbeck.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,9 +24,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 Role = Literal["teacher", "student", "scratch", "trivial"]
-Precision = Literal["fp32", "int8"]
-Number = float | None
-"""None, like NaN, means not measured."""
+Precision = front.Precision
+Number = front.Number
 
 
 @dataclass(frozen=True)
@@ -222,6 +221,7 @@ class Protocol:
             them, and the licence (addition).
         gate: the check of the teacher (addition).
         overridden: the gate refused and the run was told to go on (addition).
+        tunings: what searches found (addition).
     """
 
     name: str
@@ -237,6 +237,7 @@ class Protocol:
     facts: Mapping[str, Any] = field(default_factory=dict)
     gate: Gate | None = None
     overridden: bool = False
+    tunings: tuple[front.Tuning, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

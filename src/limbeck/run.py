@@ -67,14 +67,19 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
         ParityRefused: the exported student does not answer as the student does.
         Diverged: a training does not hold.
     """
-    desk, bound = _start(recipe, base, out, teller)
+    desk, bound = begin(recipe, base, out, teller)
     outcomes = []
     for protocol in recipe.protocols:
-        splits = [_descended(desk, recipe, _labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
-        outcomes.append(_outcome(desk, recipe, protocol, splits))
-    with _timed(desk, "report"), desk.teller.bar("comparing and exporting"):
+        splits = [descended(desk, recipe, labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
+        outcomes.append(outcome_of(desk, recipe, protocol, splits))
+    return reported(desk, bound, outcomes, out)
+
+
+def reported(desk: Desk, bound: Bound, outcomes: Sequence[Outcome], out: Path) -> Report:
+    """Compare what was found, export the students, and write the report."""
+    with timed(desk, "report"), desk.teller.bar("comparing and exporting"):
         start, before = time.monotonic(), desk.shelf.made
-        found = compose(desk, outcomes, about=_about(bound), settings=recipe.export, out=out)
+        found = compose(desk, outcomes, about=_about(bound), settings=bound.recipe.export, out=out)
         rows = disagreements(desk, outcomes[0], outcomes[0].students[0])
         key = fingerprint("report", 1, said=plain(asdict(found)))
         desk.shelf.took("report", key, time.monotonic() - start - (desk.shelf.made - before))
@@ -85,15 +90,15 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
 
 def labelled(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) -> list[Split]:
     """The same as far as the stores: a split of every protocol, with its teacher and its knowledge."""
-    desk, bound = _start(recipe, base, out, teller)
-    return [_labelled_split(desk, bound, protocol, seed) for protocol in recipe.protocols for seed in protocol.splits]
+    desk, bound = begin(recipe, base, out, teller)
+    return [labelled_split(desk, bound, protocol, seed) for protocol in recipe.protocols for seed in protocol.splits]
 
 
 def distilled(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) -> list[Split]:
     """The same as far as the students and their twins."""
-    desk, bound = _start(recipe, base, out, teller)
+    desk, bound = begin(recipe, base, out, teller)
     pairs = [(protocol, seed) for protocol in recipe.protocols for seed in protocol.splits]
-    return [_descended(desk, recipe, _labelled_split(desk, bound, *pair)) for pair in pairs]
+    return [descended(desk, recipe, labelled_split(desk, bound, *pair)) for pair in pairs]
 
 
 def relabel(folder: Path, teller: Teller | None = None) -> Store:
@@ -138,7 +143,8 @@ def origin_of(out: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Path]:
     return read(out / "recipe.yaml", changes)[0], Path(base)
 
 
-def _start(recipe: Recipe, base: Path, out: Path, teller: Teller | None) -> tuple[Desk, Bound]:
+def begin(recipe: Recipe, base: Path, out: Path, teller: Teller | None) -> tuple[Desk, Bound]:
+    """Open the rows, and a folder that says what is run in it."""
     teller = teller or Teller()
     with teller.bar("opening rows"):
         bound = bind(recipe, base)
@@ -173,16 +179,17 @@ def _about(bound: Bound) -> About:
     )
 
 
-def _labelled_split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
+def labelled_split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
+    """A split with its baselines, its teacher, and what that says of the rows."""
     recipe = bound.recipe
     desk.teller.say(f"{protocol.name}, split {seed}")
-    with _timed(desk, "rows"), desk.teller.bar("splitting rows"):
+    with timed(desk, "rows"), desk.teller.bar("splitting rows"):
         start = time.monotonic()
         problem = problem_of(bound, protocol, seed)
         desk.shelf.took("rows", problem.fingerprint, time.monotonic() - start)
-    with _timed(desk, "baselines"):
+    with timed(desk, "baselines"):
         trivial = trivial_of(desk, problem)
-    with _timed(desk, "teacher"):
+    with timed(desk, "teacher"):
         tutor = tutor_of(desk, recipe, recipe.teacher, problem)
         passed = gate(desk, tutor, trivial, problem, allow_weak=recipe.teacher.allow_weak)
     rows = taught_rows(problem)
@@ -191,14 +198,14 @@ def _labelled_split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> 
     return Split(problem, trivial, tutor, passed, store)
 
 
-def _descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
+def descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
     """The split with its students and their twins."""
     problem, store = split.problem, split.store
     for student in recipe.students:
-        with _timed(desk, "distill"):
+        with timed(desk, "distill"):
             lesson = lesson_of(recipe, student, problem, taught_rows(problem), store)
             split.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
-        with _timed(desk, "scratch"):
+        with timed(desk, "scratch"):
             split.twins[student.title] = _seeds(desk, twin_of(desk.task, lesson, problem.train), student, recipe.seeds)
     return split
 
@@ -275,7 +282,7 @@ def _seeds(desk: Desk, lesson: Lesson, student: Student, seeds: tuple[int, ...])
     return [first, *(replace(lived, chosen=first.chosen) for lived in rest)]
 
 
-def _outcome(desk: Desk, recipe: Recipe, protocol: Protocol, splits: list[Split]) -> Outcome:
+def outcome_of(desk: Desk, recipe: Recipe, protocol: Protocol, splits: list[Split]) -> Outcome:
     """Judge everybody on test rows, for the first and last time."""
 
     def entry(role: str, name: str, lived: list[list[Lived]]) -> Entry:
@@ -283,7 +290,7 @@ def _outcome(desk: Desk, recipe: Recipe, protocol: Protocol, splits: list[Split]
         test = [judged(desk, one.model, split.problem.test, split.problem) for split, one in pairs]
         return Entry(role, name, test, [one for _, one in pairs])
 
-    with _timed(desk, "evaluate"):
+    with timed(desk, "evaluate"):
         entries = [entry("trivial", n, [[s.trivial.lived[n]] for s in splits]) for n in desk.task.baselines]
         tutors = [split.tutor for split in splits]
         told = [judged(desk, s.tutor.predictor, s.problem.test, s.problem) for s in splits]
@@ -298,7 +305,7 @@ def _outcome(desk: Desk, recipe: Recipe, protocol: Protocol, splits: list[Split]
 
 
 @contextmanager
-def _timed(desk: Desk, step: str) -> Iterator[None]:
+def timed(desk: Desk, step: str) -> Iterator[None]:
     """Count under a part of the run what its steps took when they were really done."""
     before = desk.spent
     yield

@@ -102,6 +102,9 @@ class Shelf:
             shutil.rmtree(desk, ignore_errors=True)
             atomic.explain_full_disk(failed, place)
             raise
+        except LimbeckError:
+            shutil.rmtree(desk, ignore_errors=True)  # given up on purpose: nobody will go on with it
+            raise
         finally:
             self._depth -= 1
         if not self._depth:

@@ -33,8 +33,8 @@ from limbeck.verbs.fit import fit
 
 HARD = (Loss(loss="hard"),)
 
-Stop = Callable[[Model, int, float], bool]
-"""Asked at every look: the model, the epoch and the headline, to whether to give up."""
+Stop = Callable[[Model, Mapping[int, float]], bool]
+"""The model and what was judged so far, epoch -> headline, to whether to give up."""
 
 
 @dataclass
@@ -314,9 +314,7 @@ def _watch(desk: Desk, lesson: Lesson, model: Model, unfinished: Path, stop: Sto
     )
 
 
-def _descend(
-    lesson: Lesson, model: Model, tensors: Mapping[str, Array], objective: Objective, watch: Watch
-) -> Taught:
+def _descend(lesson: Lesson, model: Model, tensors: Mapping[str, Array], objective: Objective, watch: Watch) -> Taught:
     return distill(
         model.module,
         loader_of(lesson, model.encoder, tensors),

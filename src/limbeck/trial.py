@@ -42,20 +42,23 @@ class MadeUp:
         outputs: length of its axis.
         kept: how the recipe keeps knowledge.
         states: hidden signal -> its shape for one row, where losses read any.
+        members: of an ensemble that also says what each of them says.
     """
 
     task: Task
     outputs: int
     kept: Knowledge
     states: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    members: int = 0
 
     def gather(self, id: Array, view: Array | None = None) -> Signals:
         """Noise for these rows, (B, outputs), cut to the best entries where a store would cut it."""
         name, kind = self.task.signal
         draw = np.random.default_rng(0)
-        shapes = {name: (self.outputs,), **self.states}
+        mains = [name, *(f"{name}.{member}" for member in range(self.members))]
+        shapes = {**dict.fromkeys(mains, (self.outputs,)), **self.states}
         noise = {key: draw.standard_normal((len(id), *shape)).astype(np.float32) for key, shape in shapes.items()}
-        kinds: dict[str, Kind] = {**dict.fromkeys(self.states, "embedding"), name: kind}
+        kinds: dict[str, Kind] = {**dict.fromkeys(self.states, "embedding"), **dict.fromkeys(mains, kind)}
         id = np.asarray(id, np.int64)
         held = keep(self.kept, Signals(noise, kinds), id, np.zeros_like(id) if view is None else view)
         told = {key: unpack(column.data, column.dtype) for key, column in held.columns.items()}
@@ -122,7 +125,8 @@ def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None
     some = replace(problem, train=problem.train.slice(0, SOME))
     made = fresh(task, lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None))
     states = states_of(recipe, task, some, made.objective.teacher_taps)
-    known = MadeUp(task, len(problem.axis), knowledge_of(recipe, made.objective.temperatures), states)
+    kept = knowledge_of(recipe, made.objective.temperatures)
+    known = MadeUp(task, len(problem.axis), kept, states, members=recipe.teacher.apart)
     batch = made.loader.gather(torch.arange(len(made.loader.tensors["id"])))
     recalled = recall(known, torch.device("cpu"))
     if hasattr(made.family, "fit"):

@@ -141,6 +141,18 @@ def test_the_predictor_reads_what_any_member_reads_and_keeps_the_promises():
     assert len({ensemble.fingerprint, *(o.fingerprint for o in others)}) == 3
 
 
+def test_what_each_member_says_is_said_as_well_where_that_is_wanted():
+    members = [Says(("a",)), Says(("b",))]
+    apart = EnsemblePredictor(members, [1, 3], "logits", apart=True)
+    joined = EnsemblePredictor(members, [1, 3], "logits")
+    said = apart(ROWS.batch())
+    assert said["logits"].tolist() == joined(ROWS.batch())["logits"].tolist()
+    assert said["logits.0"][:, 1].tolist() == [1.0, 2.0, 3.0]
+    assert said["logits.1"][:, 1].tolist() == [0.0, 5.0, -1.0]
+    assert apart.fingerprint != joined.fingerprint
+    check_teacher(apart, ROWS)
+
+
 @pytest.mark.parametrize(
     ("members", "space", "words"),
     [

@@ -375,6 +375,27 @@ def test_patience_waits_for_a_look_at_the_validation_rows() -> None:
     assert taught.best == 9
 
 
+def test_whoever_watches_may_give_it_up_at_any_look_but_the_last() -> None:
+    asked: list[dict[int, float]] = []
+
+    def taught(wanted: int) -> Any:
+        def stop(curve: Mapping[int, float]) -> bool:
+            asked.append(dict(curve))
+            return max(curve) >= wanted
+
+        values = iter([0.1, 0.3, 0.2, 0.5])
+        watch = Watch(validate=lambda _: next(values), stop=stop)
+        training = Training(epochs=4, batch_size=8, **CPU)
+        return distill(built(Net), loader(), objective=hard(), training=training, watch=watch)
+
+    early = taught(3)
+    assert (early.stopped, early.best, max(early.validation), early.steps) == (True, 2, 3, 15)
+    assert asked[-1] == {1: 0.1, 2: 0.3, 3: 0.2}
+    whole = taught(4)
+    assert (whole.stopped, whole.best) == (False, 4), "what is done is not given up"
+    assert [max(curve) for curve in asked] == [1, 2, 3, 1, 2, 3]
+
+
 def test_steps_may_end_it_inside_an_epoch_with_a_last_look() -> None:
     looked: list[float] = []
     taught = distill(

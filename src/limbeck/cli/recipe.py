@@ -82,10 +82,11 @@ def run(
 
         say_json({"out": str(folder), **asdict(found)})
     else:
-        _show(found, folder)
+        show(found, folder)
 
 
-def _show(found: Report, folder: Path) -> None:
+def show(found: Report, folder: Path) -> None:
+    """A report's tables and verdict, and where everything lies."""
     for protocol in found.protocols:
         heads = [protocol.name, "", protocol.headline, "sd", "parameters", "size", "p50 ms"]
         rows: list[list[Any]] = []

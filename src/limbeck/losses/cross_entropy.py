@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
+from torch.nn import functional
 
 from limbeck.errors import UserError
 from limbeck.objective import RowTerm
@@ -24,12 +24,13 @@ def cross_entropy(student: Tensor, label: Tensor, *, label_smoothing: float = 0.
 
     Source: label smoothing as in Szegedy et al. 2016, section 7.
 
+    >>> import torch
     >>> round(cross_entropy(torch.zeros(1, 4), torch.tensor([2])).item(), 4)
     1.3863
     """
-    logs = torch.log_softmax(student.float(), 1)
-    own = logs.gather(1, label.clamp(min=0).unsqueeze(1)).squeeze(1)
-    return -(1 - label_smoothing) * own - label_smoothing * logs.mean(1)
+    return functional.cross_entropy(
+        student.float(), label.clamp(min=0), reduction="none", label_smoothing=label_smoothing
+    )
 
 
 class CrossEntropy(RowTerm):
@@ -68,6 +69,6 @@ class CrossEntropy(RowTerm):
     ) -> Tensor:
         """The labels one-hot (B, C), smoothed; rows without a label are 0. `outputs` in the batch is C."""
         label, classes = batch["label"], int(batch["outputs"][0])
-        hot = torch.nn.functional.one_hot(label.clamp(min=0), classes).float()
+        hot = functional.one_hot(label.clamp(min=0), classes).float()
         smooth = (1 - self.label_smoothing) * hot + self.label_smoothing / classes
         return smooth * (label >= 0).unsqueeze(1)

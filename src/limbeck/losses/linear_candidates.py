@@ -19,8 +19,10 @@ class LinearCandidates(RowTerm):
 
     | reads | from |
     |---|---|
-    | `input.<path>` (B, D), `weight.<path>` (V, D) and `bias.<path>` (V,) | student |
-    | `scores.ids` (B, M) | teacher |
+    | `input.<path>` (B, D) | student |
+    | `weight.<path>` (V, D) | student |
+    | `bias.<path>` (V), where there is one | student |
+    | `scores.ids` (B, M), ids | teacher |
     | `scores.values` (B, M) | teacher |
     | `targets` (B, L) positions, where `mask_seen` | batch |
 
@@ -49,7 +51,6 @@ class LinearCandidates(RowTerm):
         super().__init__()
         self.student_heads = (student,)
         self.skipped_heads = self.student_heads if alone else ()
-        self.projects = (signal,)
         self.mask_seen = mask_seen
         self.signal = signal
         inner = parts.make("losses", ranking, {**(settings or {}), "mask_seen": False, "signal": signal})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch.autograd.function import once_differentiable
 
 from limbeck.errors import UserError
 from limbeck.objective import RowTerm
+from limbeck.piecewise import piecewise
 
 LOW = torch.finfo(torch.float32).min / 4
 """Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
@@ -87,6 +88,9 @@ class ListwiseKl(RowTerm):
         signal: the name of the scores.
     """
 
+    group: ClassVar[str] = "ranking"
+    paper: ClassVar[str] = "Cao et al. 2007"
+
     def __init__(self, *, temperature: float = 1.0, mask_seen: bool = True, signal: str = "scores") -> None:
         super().__init__()
         if not temperature > 0:
@@ -105,13 +109,16 @@ class ListwiseKl(RowTerm):
 
     def _losses(self, scores: Tensor, teacher: Mapping[str, Tensor], seen: Tensor | None) -> Tensor:
         if f"{self.signal}.ids" not in teacher:
-            return listwise_kl(scores, teacher[self.signal], temperature=self.temperature, seen=seen)
+            return piecewise(self._of_all)(scores, teacher[self.signal], *([] if seen is None else [seen]))
         ids, values = teacher[f"{self.signal}.ids"].long(), teacher[f"{self.signal}.values"]
         values = values.masked_fill(ids < 0, float("-inf"))
         if seen is not None:
             owned = (ids.unsqueeze(2) == seen.unsqueeze(1)).any(2)
             values = values.masked_fill(owned, float("-inf"))
         return listwise_kl(scores.gather(1, ids.clamp(min=0)), values, temperature=self.temperature)
+
+    def _of_all(self, scores: Tensor, teacher: Tensor, seen: Tensor | None = None) -> Tensor:
+        return listwise_kl(scores, teacher, temperature=self.temperature, seen=seen)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's softened distribution (B, N) over the items that are not masked."""

@@ -13,6 +13,7 @@ from limbeck.encoder import RESERVED, Encoder
 from limbeck.encoders.history import History
 from limbeck.encoders.vocabulary import Vocabulary
 from limbeck.errors import UserError
+from limbeck.head import Scores
 from limbeck.types import Kind
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Factors(nn.Module):
         self.user = nn.Embedding(users, width)
         self.item = nn.Embedding(items, width)
         self.bias = nn.Parameter(torch.zeros(items - RESERVED))
+        self.head = Scores()
         self.register_buffer("fold", torch.zeros(2 * width + 1, width))
         nn.init.normal_(self.user.weight, std=spread)
         nn.init.normal_(self.item.weight, std=spread)
@@ -53,7 +55,7 @@ class Factors(nn.Module):
             vector = self.drop(self.user(user))
         else:
             vector = torch.where(known, self.user(user), self.folded(history))
-        return {"scores": vector @ self.item.weight[RESERVED:].T + self.bias}
+        return {"scores": self.head(vector, self.item.weight[RESERVED:], self.bias)}
 
     def folded(self, history: Tensor) -> Tensor:
         """Vectors (B, D) of users known by their histories (B, L) only."""

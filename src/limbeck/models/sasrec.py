@@ -13,6 +13,7 @@ from limbeck.attention import attended
 from limbeck.encoder import RESERVED, Encoder
 from limbeck.encoders.history import History
 from limbeck.errors import UserError
+from limbeck.head import Scores
 from limbeck.types import Kind
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Attention(nn.Module):
         self.blocks = nn.ModuleList([Block(width, heads, dropout) for _ in range(layers)])
         self.last = nn.LayerNorm(width)
         self.bias = nn.Parameter(torch.zeros(items - RESERVED))
+        self.head, self.step_head = Scores(), Scores()
 
     def forward(self, history: Tensor) -> dict[str, Tensor]:
         """Ids (B, T), padded on the right, to scores (B, N); while training also after every step.
@@ -82,9 +84,9 @@ class Attention(nn.Module):
         x = self.last(x)
         table = self.item.weight[RESERVED:]
         end = (count - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, x.shape[2])
-        said = {"scores": x.gather(1, end).squeeze(1) @ table.T + self.bias}
+        said = {"scores": self.head(x.gather(1, end).squeeze(1), table, self.bias)}
         if self.training:
-            said["steps"] = x @ table.T + self.bias
+            said["steps"] = self.step_head(x, table, self.bias)
         return said
 
 

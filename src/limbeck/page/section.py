@@ -26,6 +26,7 @@ from limbeck.page.fact import (
 from limbeck.page.number import MISSING, number
 from limbeck.page.plot import Interval, Point, Series, calibration, intervals, lines, scatter
 from limbeck.page.table import Table, legend
+from limbeck.page.tuning import tuning_parts
 from limbeck.page.word import Text, Word, say
 from limbeck.report import Curve, Metric, Number, Protocol, Role, Row
 
@@ -46,6 +47,7 @@ def protocol_sections(protocol: Protocol, threads: int | None) -> list[Html]:
         part(Word("table"), note, main_table(protocol).html(cards=True), _behind("metrics", metric_table(protocol))),
         _comparisons(protocol),
         _tradeoffs(protocol),
+        _tunings(protocol),
         _slices(protocol),
         _curves(protocol),
         _reliability(protocol),
@@ -159,6 +161,11 @@ def _tradeoffs(protocol: Protocol) -> Html | None:
     drawn = charts(speed, size)
     note = Word("tradeoffs_note" if protocol.higher_is_better else "tradeoffs_note_lower")
     return part(Word("tradeoffs"), note, drawn) if drawn else None
+
+
+def _tunings(protocol: Protocol) -> Html | None:
+    note = say("tuning_note", metric=protocol.headline)
+    return part(Word("tuning"), note, *tuning_parts(protocol)) if protocol.tunings else None
 
 
 def _slices(protocol: Protocol) -> Html | None:

@@ -21,6 +21,7 @@ from limbeck.page.fact import (
 )
 from limbeck.page.number import number
 from limbeck.page.table import Table, escape_markdown
+from limbeck.page.tuning import front_table, tuning_counts, tuning_sentences
 from limbeck.page.word import Word, say
 from limbeck.report import Protocol, Report
 
@@ -51,6 +52,9 @@ def _protocol(protocol: Protocol, report: Report) -> list[str]:
     parts += [escape_markdown(sentence.say()) for sentence in gate_sentence(protocol)]
     parts.append(main_table(protocol).markdown())
     parts += _section("comparisons", comparison_table(protocol))
+    parts += _section("tuning", tuning_counts(protocol))
+    parts += [escape_markdown(sentence.say()) for sentence in tuning_sentences(protocol)]
+    parts += [front_table(protocol).markdown()] if protocol.tunings else []
     parts += _section("metrics", metric_table(protocol))
     for metric, table in slice_tables(protocol):
         parts += [f"### {Word('slices').say()}: {escape_markdown(metric)}", table.markdown()]

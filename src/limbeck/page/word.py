@@ -22,6 +22,7 @@ WORDS: dict[str, tuple[str, str]] = {
     "comparisons": ("Did the teacher help?", "教师是否有帮助？"),
     "curves": ("Learning", "学习过程"),
     "tradeoffs": ("What quality costs", "质量的代价"),
+    "tuning": ("What the search found", "搜索结果"),
     "slices": ("Slices", "分组结果"),
     "reliability": ("Can its probabilities be believed?", "概率是否可信？"),
     "rows": ("Where they disagree", "分歧最大的样本"),
@@ -46,6 +47,12 @@ WORDS: dict[str, tuple[str, str]] = {
     "lift_retention": ("lift retention", "提升保留率"),
     "transfer_ratio": ("transfer ratio", "迁移率"),
     "agreement": ("agreement", "一致率"),
+    "settings": ("settings", "参数"),
+    "fits": ("within the budget", "符合预算"),
+    "trial": ("trial", "试验"),
+    "trials": ("trials", "试验次数"),
+    "pruned": ("given up early", "提前放弃"),
+    "failed": ("failed", "失败"),
     "slice": ("slice", "分组"),
     "n": ("n", "样本数"),
     "confidence": ("confidence", "置信度"),
@@ -77,6 +84,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "latency": ("latency p50, one batch", "单批 p50 延迟"),
     "latency_title": ("Quality against latency", "质量与延迟"),
     "size_title": ("Quality against size", "质量与大小"),
+    "front_title": ("The front: validation rows, against size", "前沿：验证集质量与大小"),
+    "no_limit": ("no limit", "无限制"),
     "scratch_better": ("◂ scratch better", "◂ 独立学生更好"),
     "student_better": ("student better ▸", "学生更好 ▸"),
     "scratch_better_right": ("scratch better ▸", "独立学生更好 ▸"),
@@ -103,6 +112,37 @@ WORDS: dict[str, tuple[str, str]] = {
     "artifacts_note": (
         "Every file was judged again after export; parity is how near its answers are to the student's.",
         "每个文件导出后都重新评估；一致性表示其答案与学生模型的接近程度。",
+    ),
+    "tuning_note": (
+        "{metric} of every exported file on validation rows. The front holds the files that no other file of their "
+        "search beats in everything; those marked were trained with all seeds and judged on test rows.",
+        "每个导出文件在验证集上的 {metric}。前沿上的文件不被同一搜索中的任何其他文件全面超越；"
+        "有标记者以全部种子训练，并在测试集上评估。",
+    ),
+    "tuning_best": (
+        "{student} was searched for in {trials} trials, its twin in {twin}. The best within the budget ({budget}) is "
+        "{name}, {bytes} as {precision}: {metric} {value} on test rows, {given} as given (p {p}).",
+        "{student} 搜索了 {trials} 次试验，其对照 {twin} 次。预算（{budget}）内最佳为 {name}，{precision} 文件 "
+        "{bytes}：测试集 {metric} 为 {value}，指定参数时为 {given}（p {p}）。",
+    ),
+    "tuning_none": (
+        "The search found none: no file of the {trials} trials of {student} keeps to the budget ({budget}).",
+        "未找到：{student} 的 {trials} 次试验中没有文件符合预算（{budget}）。",
+    ),
+    "tuning_lean": (
+        "{name} is no larger than {student} as given ({bytes}, {size}) and better on test rows: {value} against "
+        "{given} (p {p}).",
+        "{name} 不大于指定参数的 {student}（{bytes}，{size}），且在测试集上更好：{value} 对 {given}（p {p}）。",
+    ),
+    "tuning_lean_worse": (
+        "The search found none that is no larger than {student} as given ({size}) and better on test rows: the best of "
+        "that size, {name}, has {value} against {given}.",
+        "未找到不大于指定参数的 {student}（{size}）且在测试集上更好的学生：该大小中最佳的 {name} 为 {value}，"
+        "对 {given}。",
+    ),
+    "tuning_lean_none": (
+        "The search found none that is no larger than {student} as given ({size}) and keeps to the budget.",
+        "未找到不大于指定参数的 {student}（{size}）且符合预算的学生。",
     ),
     "slices_note": ("{metric} per group of test rows.", "测试集各组的 {metric}。"),
     "reliability_note": (

@@ -31,12 +31,15 @@ class Ensemble:
             run finds with `fit_weights`.
         space: where the mean is taken, see `combine`.
         signal: the signal the members say; by default the task's own.
+        apart: also say what each member says, as `logits.0`, `logits.1` and so on, for a loss that tells them
+            apart row by row.
     """
 
     members: tuple[Mapping[str, Any], ...]
     weights: tuple[float, ...] | Literal["equal", "validation"] = "equal"
     space: Space = "probabilities"
     signal: str | None = None
+    apart: bool = False
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -78,7 +81,7 @@ class Ensemble:
                 raise UserError("ensemble: weights 'validation' must be fitted on validation rows before it answers")
             chosen = [1.0] * len(members)
         signal = self.signal or ("logits" if problem.axis.name == "label" else "scores")
-        return EnsemblePredictor(members, chosen, self.space, signal=signal)
+        return EnsemblePredictor(members, chosen, self.space, signal=signal, apart=self.apart)
 
 
 class EnsemblePredictor:
@@ -89,15 +92,23 @@ class EnsemblePredictor:
         weights: one a member, 0 or more; only their proportions count.
         space: where the mean is taken, see `combine`.
         signal: the signal they say.
+        apart: whether what each says is said as well.
     """
 
     def __init__(
-        self, members: Sequence[Predictor], weights: Sequence[float], space: Space, *, signal: str = "logits"
+        self,
+        members: Sequence[Predictor],
+        weights: Sequence[float],
+        space: Space,
+        *,
+        signal: str = "logits",
+        apart: bool = False,
     ) -> None:
         self.members = tuple(members)
         self.weights = _normal(weights, len(self.members))
         self.space: Space = space
         self.signal = signal
+        self.apart = apart
 
     @property
     def reads(self) -> tuple[str, ...]:
@@ -108,7 +119,8 @@ class EnsemblePredictor:
     def fingerprint(self) -> str:
         """Of the members, the weights and the space."""
         told = [member.fingerprint for member in self.members]
-        return fingerprint("ensemble", 1, members=told, weights=self.weights, space=self.space, signal=self.signal)
+        how = {"weights": self.weights, "space": self.space, "signal": self.signal}
+        return fingerprint("ensemble", 1, members=told, **how, **({"apart": True} if self.apart else {}))
 
     def __call__(self, batch: Batch) -> Signals:
         """The mean, with every member's notes.
@@ -127,12 +139,15 @@ class EnsemblePredictor:
             raise UserError(f"ensemble: '{self.signal}' is of kind {kinds[0]}; members must say logits or scores")
         mean = combine(values, self.weights, self.space)
         notes = tuple(dict.fromkeys(note for one in said for note in one.notes))
-        return Signals({self.signal: mean.astype(np.float32)}, {self.signal: kinds[0]}, notes=notes)
+        told = {self.signal: mean.astype(np.float32)}
+        if self.apart:
+            told |= {f"{self.signal}.{i}": value.astype(np.float32) for i, value in enumerate(values)}
+        return Signals(told, dict.fromkeys(told, kinds[0]), notes=notes)
 
     def on_threads(self, count: int) -> EnsemblePredictor:
         """The same answers, by members on so many threads."""
         members = [on_threads(member, count) for member in self.members]
-        return EnsemblePredictor(members, self.weights, self.space, signal=self.signal)
+        return EnsemblePredictor(members, self.weights, self.space, signal=self.signal, apart=self.apart)
 
     def _main(self, said: Signals, at: int) -> Array:
         if self.signal in said:

@@ -110,7 +110,7 @@ def _table(term: Term) -> list[_Read]:
         if len(cells) != 2 or not cells[0].startswith("`"):
             continue
         first = re.split(r",? or (?=`)", cells[0])[0]
-        shapes = tuple(tuple(re.findall(r"\w+", shape)) for shape in re.findall(r"\((B\b[^)]*)\)", first))
+        shapes = tuple(tuple(re.findall(r"\w+", shape)) for shape in re.findall(r"\(([BV]\b[^)]*)\)", first))
         owners = tuple(owner for owner in OWNERS if owner in cells[1] or (cells[1] == "both" and owner != "batch"))
         whole = re.search(r"\b(ids|positions)\b", first) is not None
         if shapes:

@@ -23,7 +23,6 @@ from limbeck.loader import TableLoader, batches_of, parts_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
-from limbeck.taps import Taps
 
 LOOK_EVERY = 50
 
@@ -35,6 +34,7 @@ class Watch:
     Args:
         validate: the student to its headline on validation rows; the best weights are kept by it.
         higher_is_better: of that headline.
+        stop: what it judged so far, epoch -> headline, to whether to give up; asked at every look but the last.
         folder: where checkpoints go; without one a killed training starts again.
         teller: where progress goes.
         name: what progress and trackers call this training.
@@ -42,6 +42,7 @@ class Watch:
 
     validate: Callable[[nn.Module], float] | None = None
     higher_is_better: bool = True
+    stop: Callable[[Mapping[int, float]], bool] | None = None
     folder: Path | None = None
     teller: Teller = field(default_factory=Teller)
     name: str = "student"
@@ -57,6 +58,7 @@ class Taught:
         validation: epochs looked at -> headline.
         best: the epoch whose weights were kept, from 1.
         steps, seconds: what it took (over all runs, where it was resumed).
+        stopped: whether the watch gave it up before its end.
     """
 
     terms: Mapping[str, list[float | None]]
@@ -64,6 +66,7 @@ class Taught:
     best: int
     steps: int
     seconds: float
+    stopped: bool = False
 
 
 def distill(
@@ -126,10 +129,10 @@ class _Teaching:
             raise UserError("the objective has terms that need a teacher, and none is given")
         with ExitStack() as opened:
             live = teacher if isinstance(teacher, nn.Module) else None
-            theirs = opened.enter_context(Taps(live, objective.teacher_taps)) if live is not None else None
+            theirs = opened.enter_context(objective.taps(live, "teacher")) if live is not None else None
             self.knows = knower(teacher if objective.needs_teacher else None, first, device, theirs)
             dry_batch(student, objective, self.knows, first)
-            mine = opened.enter_context(Taps(student, objective.student_taps))
+            mine = opened.enter_context(objective.taps(student, "student"))
             self.taps = opened.pop_all()
         self.model = self.accelerator.prepare(student)
         self.terms = self.accelerator.prepare(objective) if list(objective.parameters()) else objective
@@ -143,6 +146,7 @@ class _Teaching:
         self.curves: dict[str, list[float | None]] = {}
         self.validation: dict[int, float] = {}
         self.best_epoch, self.best_state = 0, _copied(student)
+        self.stopped = False
         self.spent, self.since, self.saved = 0.0, 0.0, 0.0
         self.good: Mapping[str, Any] = {}
 
@@ -151,7 +155,7 @@ class _Teaching:
         self.since, self.saved = time.monotonic() - self.spent, time.monotonic()
         with self.watch.teller.bar(self.watch.name, self.total, "steps") as advance:
             advance(self.done)
-            while self.done < self.total and not self._patience_is_over():
+            while self.done < self.total and not (self.stopped or self._patience_is_over()):
                 if not self._one_epoch(advance):
                     self.brake.back(self.watch.name, self.training)
                     self._load(self.good)
@@ -289,6 +293,8 @@ class _Teaching:
             best = self.validation.get(self.best_epoch)
             if math.isfinite(value) and (best is None or sign * value > sign * best):
                 self.best_epoch, self.best_state = self.epoch, _copied(kept)
+            if self.watch.stop is not None and self.done < self.total:
+                self.stopped = self.watch.stop(self.validation)
         if self.training.track:
             self.accelerator.log(said, step=self.done)
 
@@ -308,7 +314,7 @@ class _Teaching:
         self.student.eval()
         if self.training.track:
             self.accelerator.end_training()
-        return Taught(self.curves, self.validation, self.best_epoch, self.done, seconds)
+        return Taught(self.curves, self.validation, self.best_epoch, self.done, seconds, self.stopped)
 
     def _place(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         device = self.accelerator.device
