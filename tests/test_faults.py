@@ -34,7 +34,13 @@ task: classify_text
 data: {path: reviews.csv, roles: {text: text, label: label}}
 protocols: [{name: random, split: {kind: random, shares: [6, 2, 2], stratify: true}}]
 teacher:
-  {model: text_convolution, vocabulary: 400, width: 32, channels: 16, length: 32, training: {epochs: 6}, allow_weak: true}
+  allow_weak: true
+  model: text_convolution
+  vocabulary: 400
+  width: 32
+  channels: 16
+  length: 32
+  training: {epochs: 6}
 students: [{model: bag_of_embeddings, name: bag, vocabulary: 400, width: 8, length: 32}]
 objective: [{loss: hard, weight: 0.5}, {loss: kl, weight: 0.5, temperature: 2.0}]
 training: {epochs: 12, batch_size: 32, learning_rate: 0.01, checkpoint_seconds: 0, ema: 0.9, accumulate: 2}
