@@ -142,3 +142,13 @@ def test_random_numbers_go_on_where_they_were() -> None:
     first = torch.rand(5)
     checkpoint.set_random_state(state)
     assert torch.equal(torch.rand(5), first)
+
+
+def test_saving_takes_a_twentieth_of_the_time_at_most() -> None:
+    pace = checkpoint.Pace(30.0, last=100.0)
+    assert not pace.due(129.9)
+    assert pace.due(130.0)
+    slow = checkpoint.Pace(30.0, last=100.0, cost=6.0)
+    assert not slow.due(219.9)
+    assert slow.due(220.0)
+    assert checkpoint.Pace(0.0, last=100.0, cost=6.0).due(100.0)  # whoever asks for every epoch gets every epoch

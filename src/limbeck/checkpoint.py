@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,27 @@ from limbeck import atomic
 
 SCHEMA = 2
 KEPT = 2
+PACE = 20.0
+"""How many times longer than a save the time between two is, at least: a large network takes seconds to write."""
+
+
+@dataclass
+class Pace:
+    """When a checkpoint is due.
+
+    Args:
+        every: seconds between two; 0 whenever one may be made.
+        last: the moment of the last one, on the monotonic clock.
+        cost: seconds that it took.
+    """
+
+    every: float
+    last: float = 0.0
+    cost: float = 0.0
+
+    def due(self, now: float) -> bool:
+        """Whether it is time."""
+        return not self.every or now - self.last >= max(self.every, PACE * self.cost)
 
 
 def save(folder: Path, state: dict[str, Any]) -> None:

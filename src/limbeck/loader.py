@@ -122,3 +122,18 @@ def parts_of(batch: Mapping[str, Tensor], count: int) -> Iterator[tuple[Mapping[
     for i in range(count):
         part = {name: value[edges[i] : edges[i + 1]] for name, value in batch.items()}
         yield part, (edges[i + 1] - edges[i]) / rows, i == count - 1
+
+
+def count_of(loader: Any) -> int:
+    """Batches an epoch.
+
+    Raises:
+        UserError: the loader does not say, or has none.
+    """
+    try:
+        count = len(loader)
+    except TypeError:
+        raise UserError("the loader has no length; give it a __len__ that says how many batches an epoch has") from None
+    if not count:
+        raise UserError("the loader has no batches")
+    return count

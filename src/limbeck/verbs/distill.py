@@ -19,7 +19,7 @@ from limbeck import checkpoint
 from limbeck.descent import Brake, average, flushed, groups, optimizer, schedule
 from limbeck.errors import UserError
 from limbeck.live import Knowledge, as_batch, dry_batch, knower, speaker, tapped
-from limbeck.loader import TableLoader, batches_of, parts_of
+from limbeck.loader import TableLoader, batches_of, count_of, parts_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
@@ -121,7 +121,8 @@ class _Teaching:
         device = self.accelerator.device
         if isinstance(loader, TableLoader):
             loader.process, loader.processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.total = _steps(loader, training)
+        whole = training.epochs * count_of(loader)
+        self.total = min(whole, training.steps or whole)
         first = self._place(as_batch(next(iter(batches_of(loader, 0)))))
         student.to(device).train()
         objective.to(device).train()
@@ -147,12 +148,12 @@ class _Teaching:
         self.validation: dict[int, float] = {}
         self.best_epoch, self.best_state = 0, _copied(student)
         self.stopped = False
-        self.spent, self.since, self.saved = 0.0, 0.0, 0.0
+        self.spent, self.since, self.pace = 0.0, 0.0, checkpoint.Pace(training.checkpoint_seconds)
         self.good: Mapping[str, Any] = {}
 
     def run(self) -> Taught:
         self._resume()
-        self.since, self.saved = time.monotonic() - self.spent, time.monotonic()
+        self.since, self.pace.last = time.monotonic() - self.spent, time.monotonic()
         with self.watch.teller.bar(self.watch.name, self.total, "steps") as advance:
             advance(self.done)
             while self.done < self.total and not (self.stopped or self._patience_is_over()):
@@ -358,13 +359,15 @@ class _Teaching:
 
     def _save_when_due(self) -> None:
         now = time.monotonic()
-        if self.watch.folder is None or now - self.saved < self.training.checkpoint_seconds:
+        if self.watch.folder is None or not self.pace.due(now):
             return
-        self.spent, self.saved = now - self.since, now
+        self.spent = now - self.since
         if self.accelerator.is_main_process:
             at_good = not self.step and not self.brake.bad
             more = {"brake": asdict(self.brake), "good": None if at_good else self.good}
             checkpoint.save(self.watch.folder, {**self._state(), **more})
+        self.pace.last = time.monotonic()
+        self.pace.cost = self.pace.last - now
 
     def _resume(self) -> None:
         state = checkpoint.newest(self.watch.folder) if self.watch.folder is not None else None
@@ -388,17 +391,6 @@ def _accelerator(training: Training, watch: Watch) -> Accelerator:
     if training.track:
         accelerator.init_trackers(watch.name.replace(" ", "-"))
     return accelerator
-
-
-def _steps(loader: Any, training: Training) -> int:
-    """Steps of a whole training."""
-    try:
-        count = len(loader)
-    except TypeError:
-        raise UserError("the loader has no length; give it a __len__ that says how many batches an epoch has") from None
-    if not count:
-        raise UserError("the loader has no batches")
-    return min(training.epochs * count, training.steps or training.epochs * count)
 
 
 def _copied(module: nn.Module) -> dict[str, Tensor]:
