@@ -19,7 +19,7 @@ from limbeck.artifact import Artifact
 from limbeck.errors import GateRefused, UserError
 from limbeck.recipe import parse
 from limbeck.report import Report
-from limbeck.run import labelled, relabel, run
+from limbeck.run import _check_owner, labelled, recipe_text, relabel, run
 from limbeck.store import Store
 from limbeck.verbs import label as labelling
 
@@ -200,3 +200,23 @@ def test_two_processes_on_one_run_folder_do_every_step_once(reviews: Path) -> No
         assert said.count(f"  {trained}: training on") == 1, said
     assert ended[0][0] == ended[1][0]
     assert not list(reviews.rglob(".tmp.*"))
+
+
+def test_a_folder_keeps_to_one_question_about_one_source(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    mine = parse("""
+task: recommend
+data: {path: buys.csv, roles: {user: u, item: i}}
+protocols: [{name: random, split: {kind: user_random}}]
+teacher: {model: ease}
+students: [{model: matrix_factorisation, name: small}]
+objective: [{loss: listwise_kl}]
+""")[0]
+    (out / "recipe.yaml").write_text(recipe_text(mine))
+    (out / "run.json").write_text(json.dumps({"base": str(tmp_path)}))
+    _check_owner(mine, out)
+    reviews = mine.model_copy(update={"data": mine.data.model_copy(update={"path": "reviews.csv"})})
+    for other in (reviews, mine.model_copy(update={"task": "classify_text"})):
+        with pytest.raises(UserError, match=r"holds a run of 'recommend' on buys\.csv, and this is .* --out"):
+            _check_owner(other, out)

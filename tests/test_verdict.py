@@ -212,3 +212,8 @@ def test_without_a_share_the_sentence_promises_none() -> None:
     test = Paired(0.1, 0.0, 0.2, 0.2)
     said = sentence(task(), "mf", teacher=0.0, student=0.1, scratch=0.0, test=test, share=None)
     assert said.startswith("mf is not comparable (0.1 of 0); distillation did not help")
+
+
+def test_where_the_teacher_is_no_better_than_nothing_there_is_no_lift_to_keep() -> None:
+    assert kept(task(), teacher=0.09, student=0.08, scratch=0.07, trivial=0.1).lift_retention is None
+    assert kept(task(chance=0.5), teacher=0.4, student=0.45, scratch=0.4, trivial=0.0).lift_retention is None

@@ -186,6 +186,10 @@ def _verdict(desk: Desk, outcome: Outcome) -> str:
     test = verdict.paired(metric, outcome.entry("student", best).test, outcome.entry("scratch", best).test)
     kept = verdict.kept(desk.task, **told, trivial=math.nan)
     said = verdict.sentence(desk.task, best, **told, test=test, share=kept.retention)
+    trivial = {e.name: _mean(metric, e.test) for e in outcome.entries if e.role == "trivial"}
+    name = max(trivial, key=lambda n: sign * trivial[n], default=None)
+    if name is not None and sign * trivial[name] >= sign * told["student"]:
+        said += f" But the trivial baseline {name} does as well or better on test rows ({trivial[name]:.4g})."
     if not outcome.gate.passed:
         said += " The teacher does not beat the trivial baselines; the recipe told the run to go on."
     return said

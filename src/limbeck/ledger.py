@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,12 +36,26 @@ def begin(folder: Path, settings: Settings, origin: Mapping[str, Any]) -> None:
 
 
 def read_origins(folder: Path) -> list[dict[str, Any]]:
-    """What leads back to the teacher and to every set of rows it was asked about; none where nothing says so."""
+    """What leads back to the teacher and to every set of rows it was asked about; none where nothing says so.
+
+    A damaged list says nothing: `verify` tells of it, and the next run of the recipe writes it anew.
+    """
     try:
-        said: list[dict[str, Any]] = json.loads((folder / ORIGINS).read_bytes())
+        said: list[dict[str, Any]] = atomic.unseal(ORIGINS, (folder / ORIGINS).read_bytes())
     except (FileNotFoundError, ValueError):
         return []
     return said
+
+
+def tells_origins(folder: Path) -> bool:
+    """Whether the list of origins, where there is one, is as it was written."""
+    try:
+        atomic.unseal(ORIGINS, (folder / ORIGINS).read_bytes())
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 def note_origin(folder: Path, origin: Mapping[str, Any]) -> None:
@@ -58,8 +71,7 @@ def note_origin(folder: Path, origin: Mapping[str, Any]) -> None:
             known.append(dict(origin))
         else:
             same.update(origin)
-        text = json.dumps(known, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
-        atomic.replace(folder / ORIGINS, f"{text}\n".encode())
+        atomic.replace(folder / ORIGINS, atomic.seal(ORIGINS, known))
 
 
 def is_store(folder: Path) -> bool:

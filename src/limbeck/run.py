@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from limbeck import atomic, parts
 from limbeck.bind import Bound, alone, bind, knowledge_of, objective_of, problem_of, protocol_of, taught_rows
@@ -19,6 +20,7 @@ from limbeck.compose import compose, disagreements, write
 from limbeck.errors import UserError, few
 from limbeck.forgetting import note_run
 from limbeck.knowledge import Knowledge
+from limbeck.ledger import read_origins
 from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.outcome import Entry, Outcome
@@ -108,16 +110,30 @@ def relabel(folder: Path, teller: Teller | None = None) -> Store:
         UserError: it keeps none, or one that no longer leads to the same teacher and rows.
     """
     store = Store.open(folder)
-    if not store.origins:
-        raise UserError(f"{folder} does not say what it was made from; run its recipe again, or delete the store")
-    for origin in store.origins:
-        store = _relabelled(folder, origin, teller or Teller())
+    for recipe, origin in recipes_of(folder):
+        store = _relabelled(folder, recipe, origin, teller or Teller())
     store.finish(every=True)
     return store
 
 
-def _relabelled(folder: Path, origin: Mapping[str, Any], teller: Teller) -> Store:
-    recipe, base = Recipe.model_validate(origin["recipe"]), Path(origin["base"])
+def recipes_of(folder: Path) -> list[tuple[Recipe, Mapping[str, Any]]]:
+    """The recipes by which a store can be labelled again, each with its origin.
+
+    Raises:
+        UserError: it keeps none, or one that is no recipe of this Limbeck.
+    """
+    found: list[tuple[Recipe, Mapping[str, Any]]] = []
+    try:
+        found = [(Recipe.model_validate(origin["recipe"]), origin) for origin in read_origins(folder)]
+    except (KeyError, ValidationError):
+        found = []
+    if not found:
+        raise UserError(f"{folder} does not say what it was made from; run its recipe again, or delete the store")
+    return found
+
+
+def _relabelled(folder: Path, recipe: Recipe, origin: Mapping[str, Any], teller: Teller) -> Store:
+    base = Path(origin["base"])
     bound = bind(recipe, base)
     shelf = Shelf(cache_folder(), teller)
     desk = Desk(bound.task, base, shelf, shelf, teller)
@@ -148,10 +164,27 @@ def begin(recipe: Recipe, base: Path, out: Path, teller: Teller | None) -> tuple
     teller = teller or Teller()
     with teller.bar("opening rows"):
         bound = bind(recipe, base)
+    _check_owner(recipe, out)
     atomic.replace(out / "recipe.yaml", recipe_text(recipe).encode())
     atomic.replace(out / "run.json", json.dumps({"base": str(base.resolve())}).encode())
     note_run(out)
     return Desk(bound.task, base, Shelf(cache_folder(), teller), Shelf(out / "steps", teller), teller), bound
+
+
+def _check_owner(recipe: Recipe, out: Path) -> None:
+    """A folder keeps to one question about one source of rows: another's report and artifacts are not to be mixed in.
+
+    Raises:
+        UserError: another recipe ran here.
+    """
+    if not ((out / "recipe.yaml").is_file() and (out / "run.json").is_file()):
+        return
+    was, now = ((one.task, one.data.pack or str(one.data.path)) for one in (origin_of(out)[0], recipe))
+    if was != now:
+        raise UserError(
+            f"{out} holds a run of '{was[0]}' on {was[1]}, and this is '{now[0]}' on {now[1]}; "
+            "name another folder with --out, or delete that one"
+        )
 
 
 def _about(bound: Bound) -> About:

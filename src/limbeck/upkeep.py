@@ -17,7 +17,7 @@ from limbeck.knowledge import Kept, Packed
 from limbeck.shard import KEY, SCHEMA, Record, Settings, assemble, fault, read, read_record, rewrite
 from limbeck.types import Array
 
-Repair = Literal["relabel", "restore", "finish", "none"]
+Repair = Literal["relabel", "restore", "finish", "rerun", "none"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Damage:
         path: the file.
         reason: what is wrong with it.
         repair: how it is mended: by labelling `shard` again, by restoring the file from its copy, by
-            finishing the labelling, or not at all.
+            finishing the labelling, by running the recipe again, or not at all.
         shard: id of the shard it belongs to.
     """
 
@@ -42,13 +42,14 @@ class Damage:
             "relabel": f"mended by labelling shard {self.shard} again",
             "restore": "mended from its copy",
             "finish": "mended by labelling what is missing",
+            "rerun": "mended by running its recipe again, which writes it anew",
             "none": "both copies are gone: delete the store and label again",
         }
         return f"{self.path}: {self.reason} ({ways[self.repair]})"
 
 
 def verify(folder: Path) -> list[Damage]:
-    """Everything flipped, cut short, missing or swapped in a store; `origins.json` alone has no checksum.
+    """Everything flipped, cut short, missing or swapped in a store.
 
     Raises:
         UserError: there is no store.
@@ -57,6 +58,8 @@ def verify(folder: Path) -> list[Damage]:
         raise UserError(f"there is no store in {folder}; limbeck store list shows those there are")
     shards = folder / ledger.SHARDS
     found = [*_copies(folder, ledger.SETTINGS), *_copies(folder, ledger.FORGOTTEN)]
+    if not ledger.tells_origins(folder):
+        found.append(Damage(folder / ledger.ORIGINS, "its contents do not match its checksum", "rerun"))
     expected: list[str] = []
     try:
         expected = ledger.read_complete(folder) or []

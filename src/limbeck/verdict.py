@@ -141,7 +141,7 @@ class Kept:
 
     Args:
         retention: student / teacher, or teacher / student for errors.
-        lift_retention: (student - trivial) / (teacher - trivial).
+        lift_retention: (student - trivial) / (teacher - trivial); none where the teacher is no better.
         transfer_ratio: (student - scratch) / (teacher - scratch); none where the teacher is no better.
     """
 
@@ -156,7 +156,7 @@ def kept(task: Task, *, teacher: float, student: float, scratch: float, trivial:
     top, bottom = (student, teacher) if task.higher_is_better else (teacher, student)
     return Kept(
         _ratio(top, bottom),
-        _ratio(student - floor, teacher - floor),
+        _ratio(student - floor, teacher - floor) if _better(task, teacher, floor) else None,
         _ratio(student - scratch, teacher - scratch) if _better(task, teacher, scratch) else None,
     )
 

@@ -201,3 +201,10 @@ def test_it_is_as_quick_as_a_bare_script(artifact, tmp_path):
     pairs = [(seconds(bare), seconds(lambda: predict(artifact, source, out))) for _ in range(3)]
     theirs, ours = (min(one) for one in zip(*pairs, strict=True))
     assert ours < theirs / 0.8
+
+
+def test_a_header_in_another_encoding_is_said_so(artifact, tmp_path):
+    file = tmp_path / "gbk.csv"
+    file.write_bytes("用户,history\nann,a\n".encode("gbk"))
+    with pytest.raises(UserError, match="byte 0 of its header is not UTF-8"):
+        predict(artifact, file, tmp_path / "a.jsonl")

@@ -90,6 +90,7 @@ def verify(store: Which = None, json: Json = False) -> None:
 def repair(store: Which = None, json: Json = False, quiet: Quiet = False) -> None:
     """Label again what is damaged or missing, by the recipe the store keeps; nothing else is asked."""
     from limbeck.errors import StoreDamaged
+    from limbeck.run import recipes_of, relabel
     from limbeck.upkeep import discard, verify
 
     mended = []
@@ -97,10 +98,10 @@ def repair(store: Which = None, json: Json = False, quiet: Quiet = False) -> Non
         damages = verify(folder)
         if not damages:
             continue
+        if any(damage.repair in ("relabel", "finish") for damage in damages):
+            recipes_of(folder)  # before anything is taken out: without a recipe it could not be brought back
         shards = discard(folder, damages)
         if shards or any(damage.repair == "finish" for damage in damages):
-            from limbeck.run import relabel
-
             relabel(folder, teller(quiet=quiet or json))
         left = verify(folder)
         if left:

@@ -123,6 +123,8 @@ def _batches(source: Path, columns: Sequence[Column], size: int) -> Iterator[pa.
                 done += table.num_rows
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as wrong:
         raise UserError(f"{source}, after row {done}: {wrong}") from None
+    except UnicodeDecodeError as wrong:
+        raise UserError(f"{source}: byte {wrong.start} of its header is not UTF-8; save the file as UTF-8") from None
 
 
 def _csv(source: Path, columns: Sequence[Column], _: int) -> Iterator[pa.RecordBatch]:
