@@ -42,6 +42,15 @@ class Pace:
         return not self.every or now - self.last >= max(self.every, PACE * self.cost)
 
 
+def copied(value: Any) -> Any:
+    """Nested dicts and lists with every tensor cloned, without gradient, so that later steps do not write into them."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, dict):
+        return {key: copied(inner) for key, inner in value.items()}
+    return [copied(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
 def save(folder: Path, state: dict[str, Any]) -> None:
     """Commit a state and drop all but the newest two.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -120,8 +120,8 @@ def change(said: dict[str, Any], wanted: str) -> None:
     place: Any = said
     *above, last = key.split(".")
     for step in above:
-        if isinstance(place, Mapping):
-            place = place.setdefault(step, {})  # type: ignore[attr-defined]
+        if isinstance(place, dict):
+            place = place.setdefault(step, {})
         elif isinstance(place, list) and step.isdigit() and int(step) < len(place):
             place = place[int(step)]
         else:

@@ -65,7 +65,7 @@ def gradient(loss: Loss, student: Tensor, *others: Tensor) -> Tensor:
     """Of the sum over rows with respect to the student; no other tensor may get one."""
     mine = student.detach().clone().requires_grad_()
     theirs = [t.detach().clone().requires_grad_(t.is_floating_point()) for t in others]
-    loss(mine, *theirs).sum().backward()  # type: ignore[no-untyped-call]
+    loss(mine, *theirs).sum().backward()  # type: ignore[no-untyped-call]  # torch's
     assert all(t.grad is None or not t.grad.any() for t in theirs), "gradient reaches the teacher"
     assert mine.grad is not None
     assert mine.grad.dtype == student.dtype

@@ -111,7 +111,7 @@ def _check_gradient(term: Term, given: Outputs) -> float:
     need(value.shape == (), f"the value has shape {tuple(value.shape)}; a loss is a scalar")
     need(bool(torch.isfinite(value)), f"the value is {value.item()}")
     need(value.requires_grad, "no gradient reaches the student")
-    value.backward()  # type: ignore[no-untyped-call]
+    value.backward()  # type: ignore[no-untyped-call]  # torch's
     reached = [t.grad for t in student.values() if t.grad is not None]
     need(all(bool(torch.isfinite(g).all()) for g in reached), "the student's gradient is NaN or infinite")
     need(any(bool(g.any()) for g in reached), "no gradient reaches the student")

@@ -60,7 +60,7 @@ def check_model(family: Family, problem: Problem) -> None:
         needed = {name for name, p in taken.items() if p.default is p.empty}
         fits = needed <= set(tensors) <= set(taken)
         need(fits, f"forward takes {sorted(taken)}, the encoder makes {sorted(tensors)}")
-    settings = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}  # type: ignore[arg-type]
+    settings = {f.name: getattr(family, f.name) for f in dataclasses.fields(family)}  # type: ignore[arg-type]  # families are dataclasses
     model = Model(_name_of(family), settings, encoder, modules[0], len(problem.axis))
     check_teacher(model, rows)
     said = model(rows.batch(model.reads))

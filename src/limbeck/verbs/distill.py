@@ -146,7 +146,7 @@ class _Teaching:
         self.sums: dict[str, list[float]] = {}
         self.curves: dict[str, list[float | None]] = {}
         self.validation: dict[int, float] = {}
-        self.best_epoch, self.best_state = 0, _copied(student)
+        self.best_epoch, self.best_state = 0, checkpoint.copied(student.state_dict())
         self.stopped = False
         self.spent, self.since, self.pace = 0.0, 0.0, checkpoint.Pace(training.checkpoint_seconds)
         self.good: Mapping[str, Any] = {}
@@ -293,7 +293,7 @@ class _Teaching:
             sign = 1.0 if self.watch.higher_is_better else -1.0
             best = self.validation.get(self.best_epoch)
             if math.isfinite(value) and (best is None or sign * value > sign * best):
-                self.best_epoch, self.best_state = self.epoch, _copied(kept)
+                self.best_epoch, self.best_state = self.epoch, checkpoint.copied(kept.state_dict())
             if self.watch.stop is not None and self.done < self.total:
                 self.stopped = self.watch.stop(self.validation)
         if self.training.track:
@@ -308,7 +308,7 @@ class _Teaching:
 
     def _finish(self, seconds: float) -> Taught:
         if not self.best_epoch:
-            self.best_epoch, self.best_state = self.epoch, _copied(self._kept())
+            self.best_epoch, self.best_state = self.epoch, checkpoint.copied(self._kept().state_dict())
         # A mixed-precision forward is a wrapper on the student itself; it must not outlive the training.
         self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         self.student.load_state_dict(self.best_state)
@@ -326,10 +326,10 @@ class _Teaching:
     def _state(self) -> dict[str, Any]:
         """Everything the rest of the training depends on, but the brake and the state it goes back to."""
         return {
-            "student": _copied(self.student),
-            "objective": _copied(self.objective),
-            "optimizer": _copied_deep(self.optimizer.state_dict()),
-            "average": _copied(self.average) if self.average is not None else None,
+            "student": checkpoint.copied(self.student.state_dict()),
+            "objective": checkpoint.copied(self.objective.state_dict()),
+            "optimizer": checkpoint.copied(self.optimizer.state_dict()),
+            "average": checkpoint.copied(self.average.state_dict()) if self.average is not None else None,
             "random": checkpoint.random_state(),
             "opened": self.opened,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
@@ -344,7 +344,7 @@ class _Teaching:
         self.student.load_state_dict(state["student"])
         self.objective.load_state_dict(state["objective"])
         # The optimiser keeps the tensors it is given and writes into them.
-        self.optimizer.load_state_dict(_copied_deep(state["optimizer"]))
+        self.optimizer.load_state_dict(checkpoint.copied(state["optimizer"]))
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
@@ -391,15 +391,3 @@ def _accelerator(training: Training, watch: Watch) -> Accelerator:
     if training.track:
         accelerator.init_trackers(watch.name.replace(" ", "-"))
     return accelerator
-
-
-def _copied(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
-
-
-def _copied_deep(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().clone()
-    if isinstance(value, dict):
-        return {key: _copied_deep(inner) for key, inner in value.items()}
-    return [_copied_deep(inner) for inner in value] if isinstance(value, list | tuple) else value
