@@ -7,7 +7,7 @@ UVFLAGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 RECIPE := recipes/recommend-ml-100k.yaml
-BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses
+BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses bench-objectives
 
 .DELETE_ON_ERROR:
 .PHONY: setup browser demo test quick check bench $(BENCHES) docs clean
@@ -73,6 +73,10 @@ bench-tune: $(READY)
 
 bench-loop bench-store bench-losses: bench-%: $(READY)
 	$(BIN)/python benchmarks/$*.py
+
+bench-objectives: $(READY)
+	$(BIN)/python benchmarks/objectives.py --write
+	$(BIN)/python docs/generate.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

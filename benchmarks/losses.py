@@ -5,7 +5,8 @@
 Signals are random, of the shapes that a loss says it reads: 128 rows, 2,000 classes, 16 steps, maps of 120 x 14 x 14.
 Times are of this thread, taken in turns, and a ratio is the median of ratios, so that a busy machine moves both. Peak
 memory is what tensors take at once beyond what stood there before. `big` is a linear head onto many classes: its time
-beside the plain form's at 10,000, and what a process takes in all at 1,000,000.
+beside the plain form's at 10,000, and what a process takes in all at 1,000,000. Where another package that is
+importable has the loss, its time stands beside; that the values are the same is tested elsewhere.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ import inspect
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from functools import partial
 
 import numpy as np
 import torch
 from bar import Bar, show
+from other import OTHERS, other
+from plain import CLASSES, NAIVE
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from limbeck import parts
 from limbeck.head import Head, fused
@@ -31,7 +33,7 @@ from limbeck.losses.kl import kl
 from limbeck.objective import Term
 from limbeck.testing import outputs
 
-ROWS, CLASSES, SHORT = 128, 2_000, 0.5
+ROWS, SHORT = 128, 0.5
 TAPPED = {"student": "body", "teacher": "body"}
 MILLION = """
 import resource, torch
@@ -44,101 +46,7 @@ parts = [part.requires_grad_() for part in student]
 (0.5 * fused(kl, Head(*parts), [teacher], share=torch.full((512,), 1 / 512))).backward()
 print(int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) / 2**20)
 """
-Said = Mapping[str, Tensor]
-Naive = Callable[[Term, Said, Said, Said], Tensor]
-
-
-def divergence(both: Callable[[Tensor, Tensor], Tensor], temperature: float = 1.0) -> Naive:
-    """Of the softened distributions of `logits`, as (student's log q, teacher's log p) -> (B,)."""
-
-    def naive(_term: Term, student: Said, teacher: Said, _batch: Said) -> Tensor:
-        pair = (F.log_softmax(said["logits"] / temperature, 1) for said in (student, teacher))
-        return temperature**2 * both(*pair).mean()
-
-    return naive
-
-
-def kl_of(p: Tensor, q: Tensor) -> Tensor:
-    """KL(p || q) of logarithms."""
-    return F.kl_div(q, p, reduction="none", log_target=True).sum(1)
-
-
-def mixed(p: Tensor, q: Tensor, share: float) -> Tensor:
-    return (share * p.exp() + (1 - share) * q.exp()).log()
-
-
-def jsd(q: Tensor, p: Tensor) -> Tensor:
-    middle = mixed(p, q, 0.5)
-    return 0.5 * kl_of(p, middle) + 0.5 * kl_of(q, middle)
-
-
-def standardised(_term: Term, student: Said, teacher: Said, _batch: Said) -> Tensor:
-    pair = [(z - z.mean(1, keepdim=True)) / z.std(1, keepdim=True) / 2 for z in (student["logits"], teacher["logits"])]
-    return 4 * kl_of(F.log_softmax(pair[1], 1), F.log_softmax(pair[0], 1)).mean()
-
-
-def correlated(a: Tensor, b: Tensor) -> Tensor:
-    return 1 - F.cosine_similarity(a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)).mean()
-
-
-def dist(_term: Term, student: Said, teacher: Said, _batch: Said) -> Tensor:
-    q, p = (F.softmax(said["logits"], 1) for said in (student, teacher))
-    return correlated(q, p) + correlated(q.T, p.T)
-
-
-def listwise(_term: Term, student: Said, teacher: Said, batch: Said) -> Tensor:
-    there = batch["targets"] >= 0
-    seen = torch.zeros(len(there), CLASSES + 1, dtype=torch.bool)
-    seen = seen.scatter(1, batch["targets"].where(there, CLASSES), True)[:, :-1]
-    q, p = (F.log_softmax(said["scores"].masked_fill(seen, -1e9), 1) for said in (student, teacher))
-    return kl_of(p, q).mean()
-
-
-def catalogue(_term: Term, student: Said, _teacher: Said, batch: Said) -> Tensor:
-    there = batch["targets"] >= 0
-    found = F.log_softmax(student["scores"], 1).gather(1, batch["targets"].clamp(min=0))
-    return -((found * there).sum(1) / there.sum(1)).mean()
-
-
-def states(loss: Callable[[Tensor, Tensor], Tensor]) -> Naive:
-    """Of the tapped states, the student's projected where the term does."""
-
-    def naive(term: Term, student: Said, teacher: Said, _batch: Said) -> Tensor:
-        mine, theirs = term.pairs(student, teacher)[0]  # type: ignore[operator]
-        return loss(mine, theirs)
-
-    return naive
-
-
-def similarity(mine: Tensor, theirs: Tensor) -> Tensor:
-    grams = [F.normalize(x.flatten(1) @ x.flatten(1).T, dim=1) for x in (mine, theirs)]
-    return (grams[0] - grams[1]).square().sum() / len(mine) ** 2
-
-
-def attention(mine: Tensor, theirs: Tensor) -> Tensor:
-    axis = 1 if mine.ndim == 4 else 2
-    maps = [F.normalize(x.square().mean(axis).flatten(1)) for x in (mine, theirs)]
-    return (maps[0] - maps[1]).square().mean()
-
-
-NAIVE: dict[str, Naive] = {
-    "kl": divergence(lambda q, p: kl_of(p, q), 4.0),
-    "reverse_kl": divergence(lambda q, p: kl_of(q, p)),
-    "generalised_jsd": divergence(jsd),
-    "skewed_kl": divergence(lambda q, p: kl_of(p, mixed(p, q, 0.1))),
-    "total_variation": divergence(lambda q, p: 0.5 * (q.exp() - p.exp()).abs().sum(1)),
-    "standardised_kl": standardised,
-    "dist": dist,
-    "listwise_kl": listwise,
-    "catalogue_cross_entropy": catalogue,
-    "cross_entropy": lambda _t, student, _k, batch: F.cross_entropy(student["logits"], batch["label"]),
-    "squared_error": lambda _t, student, teacher, _b: F.mse_loss(student["values"], teacher["values"]),
-    "fit_net": states(F.mse_loss),
-    "cosine_embedding": states(lambda s, t: 1 - F.cosine_similarity(s, t, -1).mean()),
-    "similarity_preserving": states(similarity),
-    "attention_transfer": states(attention),
-}
-"""Plain forms, as they are usually written: without the guards for what is infinite, absent or of half precision."""
+Work = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -149,6 +57,7 @@ class Cost:
         ours, plain: milliseconds; NaN where there is no plain form.
         ratio: median of ours / plain.
         memory, beside: megabytes at the peak, ours and the plain form's.
+        other: milliseconds of another package's; NaN where none has it.
     """
 
     ours: float
@@ -156,6 +65,7 @@ class Cost:
     ratio: float
     memory: float
     beside: float
+    other: float
 
 
 def peak(work: Callable[[], object]) -> float:
@@ -167,21 +77,19 @@ def peak(work: Callable[[], object]) -> float:
     return float(max(np.cumsum([0, *sizes]))) / 2**20
 
 
-def cost(ours: Callable[[], object], plain: Callable[[], object] | None, rounds: int) -> Cost:
-    works = [ours, *([plain] if plain else [])]
-    times: list[list[float]] = [[] for _ in works]
-    for work in works:
+def cost(ours: Work, plain: Work | None, rounds: int, other: Work | None = None) -> Cost:
+    times: dict[Work, list[float]] = {work: [] for work in (ours, plain, other) if work}
+    for work in times:
         work()
     for _ in range(rounds):
-        for work, found in zip(works, times, strict=True):
+        for work, found in times.items():
             start = time.thread_time()
             work()
             found.append((time.thread_time() - start) * 1e3)
-    memory = [peak(work) for work in works]
-    if plain is None:
-        return Cost(float(np.median(times[0])), np.nan, np.nan, memory[0], np.nan)
-    ratio = float(np.median([a / b for a, b in zip(*times, strict=True)]))
-    return Cost(float(np.median(times[0])), float(np.median(times[1])), ratio, memory[0], memory[1])
+    mine, plainly, theirs = (times[work] if work else [np.nan] * rounds for work in (ours, plain, other))
+    ratio = float(np.median([a / b for a, b in zip(mine, plainly, strict=True)]))
+    memory = peak(ours), peak(plain) if plain else np.nan
+    return Cost(float(np.median(mine)), float(np.median(plainly)), ratio, *memory, float(np.median(theirs)))
 
 
 def step(loss: Callable[[], Tensor], leaves: list[Tensor]) -> None:
@@ -205,7 +113,8 @@ def measured(name: str, rounds: int) -> Cost:
     if plain is not None and not torch.isclose(plain(), term(student, said.teacher, said.batch), rtol=1e-3):
         raise ValueError(f"the plain form of {name} computes something else")
     ours = partial(step, partial(term, student, said.teacher, said.batch), leaves)
-    return cost(ours, partial(step, plain, leaves) if plain else None, rounds)
+    works = [partial(step, loss, leaves) if loss else None for loss in (plain, other(name, term, student, said))]
+    return cost(ours, works[0], rounds, works[1])
 
 
 def signals(term: Term) -> outputs.Outputs:
@@ -218,7 +127,9 @@ def signals(term: Term) -> outputs.Outputs:
         if max(signal.numel() for name, signal in one.student.items() if not name.startswith("weight.")) <= 20 * CLASSES
         else 50
     )
-    return outputs.outputs_for(term, ROWS, classes)[version]
+    found = outputs.outputs_for(term, ROWS, classes)[version]
+    # Plain forms do not weigh rows, nor does a run unless its rows say so.
+    return replace(found, batch={name: value for name, value in found.batch.items() if name != "weight"})
 
 
 def head(classes: int, rounds: int) -> Cost:
@@ -246,7 +157,7 @@ def main() -> int:
     torch.set_num_threads(1)
     outputs.LENGTH.update(T=16, H=14, W=14, D=120, L=20, K=16, M=100)
     outputs.TEACHERS.update(D=192, H=14, W=14)
-    print(f"{'loss':28}{'ms':>10}{'plain ms':>10}{'ratio':>8}{'MB':>9}{'plain MB':>10}")
+    print(f"{'loss':28}{'ms':>10}{'plain ms':>10}{'ratio':>8}{'MB':>9}{'plain MB':>10}{'peer ms':>10}  peer")
     bars: list[Bar] = []
     for name in told.names or parts.names("losses"):
         bars += line(name, measured(name, told.rounds), 1.2)
@@ -259,8 +170,9 @@ def main() -> int:
 
 def line(name: str, found: Cost, bar: float) -> list[Bar]:
     """Print it; its bar, if there is a plain form that takes long enough for more than calls to be timed."""
-    ours, plain, ratio, memory, beside = (getattr(found, field.name) for field in fields(found))
-    print(f"{name:28}{ours:10.2f}{plain:10.2f}{ratio:8.2f}{memory:9.1f}{beside:10.1f}", flush=True)
+    ours, plain, ratio, memory, beside, theirs = (getattr(found, field.name) for field in fields(found))
+    who = "" if np.isnan(theirs) else f"  {OTHERS[name].package}"
+    print(f"{name:28}{ours:10.2f}{plain:10.2f}{ratio:8.2f}{memory:9.1f}{beside:10.1f}{theirs:10.2f}{who}", flush=True)
     return [] if np.isnan(ratio) or plain < SHORT else [(f"{name} over its plain form", ratio, "<=", bar)]
 
 

@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
-from limbeck.check import check
-from limbeck.errors import Mistake
+from limbeck.check import check, opened
+from limbeck.errors import Mistake, RecipeError
 from limbeck.recipe import parse
 
 RECIPE = """\
@@ -111,6 +112,82 @@ def test_mistakes_of_all_sorts_are_told_together_in_order(folder: Path) -> None:
     ]  # fmt: skip
     lines = [mistake.line or 0 for mistake in found]
     assert lines == sorted(lines)
+
+
+def test_mistakes_of_form_hide_no_others_and_each_is_told_once(folder: Path) -> None:
+    text = """\
+task: classify_text
+data:
+  path: rows.csv
+  roles: {text: wordz, label: mood}
+options: {possitive: up}
+protocols:
+  - name: random
+    split: {kind: random, shares: [6, 2, 2]}
+  - nam: other
+    split: {kind: group, by: shop}
+teachr:
+  from: table
+  path: scores.parquet
+students:
+  - model: bag_of_embeddings
+    widht: 4
+  - modle: text_convolution
+    widths: 7
+objective:
+  - {loss: hard, weight: -1}
+  - {loss: kll}
+training: {epochs: many, optimiser: SGD}
+seeds: 3
+"""
+    (folder / "recipe.yaml").write_text(text)
+    with pytest.raises(RecipeError) as wrong:
+        opened(folder / "recipe.yaml")
+    told = [(mistake.line, mistake.where) for mistake in wrong.value.mistakes]
+    assert told == [
+        (4, "data.roles.text"), (5, "options.possitive"), (9, "protocols[1].nam"), (10, "protocols[1].split"),
+        (11, "teachr"), (13, "teacher.path"), (16, "students[0].widht"), (17, "students[1].modle"),
+        (18, "students[1].widths"), (20, "objective[0].weight"), (21, "objective[1].loss"), (22, "training.epochs"),
+        (22, "training.optimiser"), (23, "seeds"),
+    ]  # fmt: skip
+    assert "did you mean 'words'?" in wrong.value.mistakes[0].message
+    assert wrong.value.mistakes[4].message == "unknown key 'teachr'; did you mean 'teacher'?"
+
+
+def test_nothing_is_said_of_blanks_that_stand_for_what_cannot_be_read(folder: Path) -> None:
+    for key in ("task", "data", "protocols", "teacher", "students", "objective"):
+        document = yaml.safe_load(RECIPE)
+        document[key] = 3
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(document))
+        with pytest.raises(RecipeError) as wrong:
+            opened(folder / "recipe.yaml")
+        assert [mistake.where for mistake in wrong.value.mistakes] == [key]
+
+
+def test_a_recipe_of_right_form_is_opened_with_its_changes(folder: Path) -> None:
+    (folder / "recipe.yaml").write_text(RECIPE)
+    assert opened(folder / "recipe.yaml", ["seeds=[5]"]).seeds == (5,)
+    with pytest.raises(RecipeError, match=r"1 problem\n.*students\[0\].widht: .*did you mean 'width'"):
+        opened(folder / "recipe.yaml", ["students.0.widht=5"])
+
+
+def test_every_role_that_cannot_be_had_is_told_in_its_place(folder: Path) -> None:
+    text = RECIPE.replace(
+        "{text: words, label: mood}", "\n    text: stars\n    label: moods\n    privileged: [stars, x]"
+    )
+    found = mistakes(folder, text)
+    assert [(one.line, one.where) for one in found] == [
+        (5, "data.roles.text"), (6, "data.roles.label"), (7, "data.roles.privileged"),
+    ]  # fmt: skip
+    assert "strings were wanted" in found[0].message
+    assert "did you mean 'mood'?" in found[1].message
+    assert "there are: words, mood, stars" in found[2].message
+
+
+def test_a_mistyped_name_is_not_also_missing(folder: Path) -> None:
+    assert "did you mean 'label'" in only(folder, "label: mood}", "lable: mood}").message
+    brought = only(folder, "  model: tfidf_linear", "  from: table\n  pth: scores.parquet")
+    assert "did you mean 'path'?" in brought.message
 
 
 def test_a_setting_that_must_be_given_is_missed(folder: Path) -> None:

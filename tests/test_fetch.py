@@ -5,7 +5,6 @@ import io
 import json
 import os
 import socket
-import sys
 import tarfile
 import threading
 import zipfile
@@ -15,7 +14,7 @@ import pytest
 
 from limbeck import fetch
 from limbeck.errors import UserError
-from limbeck.fetch import Pack, get_pack, list_packs, open_pack, unpack
+from limbeck.fetch import Pack, get_pack, list_packs, open_pack
 
 SETUP = "import pathlib\npathlib.Path({path!r}).touch()\n"
 
@@ -128,11 +127,13 @@ WHEEL = _wheel({"a_pack/__init__.py": "raise SystemExit", "a_pack/rows/x.txt": "
 
 def test_every_pack_is_pinned_and_says_what_it_is():
     packs = list_packs()
-    assert {"ml-100k", "fine-foods", "shopping-reviews-zh", "vader-amazon", "minilm"} <= {p.name for p in packs}
+    assert {"ml-100k", "fine-foods", "shopping-reviews-zh", "vader-amazon", "minilm", "fashion-mnist"} <= {
+        p.name for p in packs
+    }
     for pack in packs:
         assert len(pack.sha256) == 64
         assert pack.version in pack.file
-        assert pack.file.endswith((".whl", ".tar.gz"))
+        assert pack.file.endswith((".whl", ".tar.gz", ".deb"))
         assert pack.licence
         assert pack.note
         assert fetch.find_pack(pack.name) is pack
@@ -258,37 +259,72 @@ def test_a_source_archive_comes_from_a_folder_that_pip_is_told_of(tmp_path, pack
     assert (get_pack("a-pack") / "a_pack-1.0/rows.txt").read_text() == "rows"
 
 
-@pytest.mark.parametrize("name", ["a/../../out.txt", "/a/out.txt", "a/..\\..\\out.txt", "a/C:out.txt"])
-@pytest.mark.parametrize("make", [_wheel, _sdist])
-def test_a_member_that_leads_out_of_the_folder_is_refused(tmp_path, name, make):
-    archive = tmp_path / ("a.whl" if make is _wheel else "a.tar.gz")
-    archive.write_bytes(make({name: "out"}))
-    with pytest.raises(UserError, match="leads out"):
-        unpack(archive, ("a/", "/a/"), tmp_path / "in")
-    assert not (tmp_path / "out.txt").exists()
+def _deb(files, packing="xz", name=None):
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode=f"w:{packing}") as archive:
+        for file, text in files.items():
+            entry = tarfile.TarInfo(f"./{file}")
+            entry.size = len(text)
+            archive.addfile(entry, io.BytesIO(text.encode()))
+    members = {"debian-binary": b"2.0\n", "control.tar.xz": b"odd", name or f"data.tar.{packing}": data.getvalue()}
+    parts = [b"!<arch>\n"]
+    for member, held in members.items():
+        parts.append(f"{member:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(held):<10}`\n".encode())
+        parts.append(held + b"\n" * (len(held) % 2))
+    return b"".join(parts)
 
 
-def test_links_in_a_source_archive_are_not_followed_or_made(tmp_path):
-    (tmp_path / "secret").write_text("secret")
-    with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as archive:
-        for kind, target in ((tarfile.SYMTYPE, "../secret"), (tarfile.LNKTYPE, "../secret"), (tarfile.FIFOTYPE, "")):
-            entry = tarfile.TarInfo(f"a/{kind.decode()}")
-            entry.type, entry.linkname = kind, target
-            archive.addfile(entry)
-        archive.addfile(tarfile.TarInfo("a/plain"))
-    unpack(tmp_path / "a.tar.gz", ("a/",), tmp_path / "in")
-    assert [str(f.relative_to(tmp_path / "in")) for f in (tmp_path / "in").rglob("*")] == ["a", "a/plain"]
+DEB = _deb({"usr/share/a/x.txt": "xx", "usr/bin/evil": "no"})
 
 
-def test_a_member_that_is_missing_is_named(tmp_path):
-    (tmp_path / "a.whl").write_bytes(WHEEL)
-    with pytest.raises(UserError, match=r"a\.whl lacks a_pack/rows/none\.txt, b/"):
-        unpack(tmp_path / "a.whl", ("a_pack/rows/none.txt", "b/", "a_pack/rows/"), tmp_path / "in")
+@pytest.fixture
+def apt(tmp_path, monkeypatch):
+    """An `apt-get` that brings these bytes, or says why not."""
+
+    def bring(data, said="E: Unable to locate package a_pack"):
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "package").write_bytes(data or b"")
+        script = tmp_path / "bin" / "apt-get"
+        does = f"cp {tmp_path / 'package'} a_pack_2.0_all.deb" if data else f"echo '{said}' >&2; exit 100"
+        script.write_text(f"#!/bin/sh\n{does}\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+
+    return bring
 
 
-@pytest.mark.slow
-def test_pip_tells_its_own_default_index(monkeypatch):
-    monkeypatch.delenv("PIP_INDEX_URL")
-    pip = pytest.importorskip("pip._internal.models.index")
-    done = fetch.subprocess.run([sys.executable, "-c", fetch.ASK_PIP], capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout.splitlines()[0]) == [pip.PyPI.simple_url]
+@pytest.mark.parametrize("packing", ["xz", "gz"])
+def test_a_debian_package_comes_through_apt_and_only_members_are_unpacked(pack, apt, packing):
+    data = _deb({"usr/share/a/x.txt": "xx", "usr/bin/evil": "no"}, packing)
+    apt(data)
+    made = pack(data, file="a-pack_1.0_all.deb", members=("usr/share/a/",), read=lambda folder: folder)
+    folder = open_pack("a-pack")
+    assert folder == made.folder
+    assert (folder / "usr/share/a/x.txt").read_text() == "xx"
+    assert not (folder / "usr/bin").exists()
+
+
+def test_another_build_of_a_package_will_do_if_the_pinned_files_are_the_same(pack, apt):
+    apt(DEB)
+    pins = {"usr/share/a/x.txt": hashlib.sha256(b"xx").hexdigest()}
+    pack(b"an older build", file="a-pack_1.0_all.deb", members=tuple(pins), pins=pins)
+    assert (get_pack("a-pack") / "usr/share/a/x.txt").read_text() == "xx"
+
+
+def test_other_bytes_in_a_pinned_file_are_refused_and_nothing_is_kept(pack, apt, tmp_path):
+    apt(DEB)
+    pins = {"usr/share/a/x.txt": hashlib.sha256(b"xy").hexdigest()}
+    made = pack(DEB, file="a-pack_1.0_all.deb", members=tuple(pins), pins=pins)
+    with pytest.raises(UserError, match="is pinned"):
+        get_pack("a-pack")
+    assert not made.folder.exists()
+
+
+def test_without_apt_or_without_the_package_it_is_said_what_to_do(pack, apt, monkeypatch):
+    pack(DEB, file="a-pack_1.0_all.deb")
+    apt(None)
+    with pytest.raises(UserError, match=r"Unable to locate package a_pack.*apt-get update.*download a-pack_1\.0_all"):
+        get_pack("a-pack")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="no apt-get"):
+        get_pack("a-pack")

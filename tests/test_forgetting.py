@@ -13,6 +13,7 @@ from pyarrow import csv
 
 from limbeck import forgetting, upkeep
 from limbeck.cache import cache_folder
+from limbeck.cli import main
 from limbeck.forgetting import forget, note_run
 from limbeck.recipe import parse
 from limbeck.run import run
@@ -117,7 +118,24 @@ def test_the_run_done_again_holds_nothing_of_the_person(shop: Path) -> None:
 
 def test_a_stranger_leaves_no_trace(shop: Path) -> None:
     done = forget("nobody", shop)
-    assert done == forgetting.Farewell({}, (), (), (), (), (), ())
+    named = ("column 'who' of buys.csv",)
+    assert done == forgetting.Farewell({}, (), (), (), (), (), (), named)
+    assert not done.found
+
+
+def test_who_asks_for_a_stranger_hears_how_people_are_named(shop: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["store", "forget", "--user", "nobody", "--runs", str(shop)]) == 0
+    said = capsys.readouterr().out
+    assert "0 rows of user nobody taken out of 0 stores" in said
+    assert (
+        "Nothing here is of 'nobody'. People go by what stands in the column with the role user, as in column" in said
+    )
+    assert "'who' of buys.csv." in said
+    assert main(["store", "forget", "--user", shown(shop / "tea" / "out"), "--runs", str(shop)]) == 0
+    said = capsys.readouterr().out
+    assert "1 row of user" in said
+    assert "taken out of 1 store\n" in said
+    assert "Nothing here" not in said
 
 
 def test_runs_that_were_removed_are_no_longer_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

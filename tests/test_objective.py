@@ -43,6 +43,16 @@ def test_the_total_is_the_weighted_sum_of_the_terms() -> None:
     assert {name: value.item() for name, value in terms.items()} == {"hard": hard.item(), "kl": soft.item()}
 
 
+def test_terms_count_in_single_precision_whatever_autocast_says() -> None:
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = ({"logits": torch.randn(2, 5, generator=generator)} for _ in range(2))
+    wanted, _ = Objective([("kl", Kl(), 1.0)])(student, teacher, BATCH)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = Objective([("kl", Kl(), 1.0)])(student, teacher, BATCH)
+    assert found.dtype == torch.float32
+    assert found.item() == wanted.item()
+
+
 def test_a_term_of_weight_0_is_absent() -> None:
     term = Counting()
     objective = Objective([("hard", CrossEntropy(), 1.0), ("counting", term, 0.0)])

@@ -197,7 +197,7 @@ def test_two_processes_on_one_run_folder_do_every_step_once(reviews: Path) -> No
     said = "".join(err for _, err in ended)
     assert "waiting for another process, which is at the same step" in said
     for trained in ("teacher text_convolution", "bag", "bag without a teacher"):
-        assert said.count(f"  {trained}: training on") == 1, said
+        assert said.count(f"  {trained}, seed 0: training on") == 1, said
     assert ended[0][0] == ended[1][0]
     assert not list(reviews.rglob(".tmp.*"))
 

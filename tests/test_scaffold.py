@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +11,7 @@ import pytest
 from limbeck.check import check
 from limbeck.cli import main
 from limbeck.errors import UserError
-from limbeck.recipe import parse
+from limbeck.recipe import Training, parse
 from limbeck.scaffold import Scaffold, scaffold
 
 
@@ -98,6 +99,20 @@ def test_a_csv_is_read_with_what_stands_between_its_cells(tmp_path: Path, delimi
     right(made, tmp_path)
 
 
+def test_a_csv_of_another_encoding_is_read_and_the_recipe_says_so(tmp_path: Path) -> None:
+    columns = {"用户": [f"u{i % 9}" for i in range(40)], **buys(40)}
+    lines = [";".join(columns), *(";".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
+    file = tmp_path / "buys.csv"
+    file.write_bytes("\n".join(lines).encode("gb18030"))
+    made = scaffold(file, tmp_path, encoding="gb18030")
+    assert "  encoding: gb18030\n  delimiter: ;\n" in made.text
+    right(made, tmp_path)
+    with pytest.raises(UserError, match="is not utf-8"):
+        scaffold(file, tmp_path)
+    with pytest.raises(UserError, match="only a CSV has another encoding"):
+        scaffold(table(tmp_path, buys()), tmp_path, encoding="gb18030")
+
+
 def test_recboles_usual_names_need_no_guess(tmp_path: Path) -> None:
     rows = [f"{i % 9}\t{i * 5 % 14}\t{i % 5}\t{i}" for i in range(90)]
     header = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
@@ -142,3 +157,115 @@ def test_init_writes_once_and_what_it_writes_runs(tmp_path: Path, capsys: pytest
     assert (tmp_path / "recipe.yaml").read_text() == before
     quick = ["--set", "training.epochs=2", "--set", "seeds=[0]", "--set", "teacher.allow_weak=true"]
     assert main(["distill", str(tmp_path / "recipe.yaml"), *quick, "--quiet"]) == 0
+
+
+CHINESE_REVIEW = "这个商品的质量真的很好我非常喜欢"
+
+
+@pytest.mark.parametrize(
+    ("columns", "task", "roles"),
+    [
+        (
+            {"用户": "name", "商品": "name", "时间": "count", "价格": "price"},
+            "recommend",
+            {"user": "用户", "item": "商品", "time": "时间"},
+        ),
+        (
+            {"用户ID": "name", "商品编号": "name", "下单时间": "count"},
+            "recommend",
+            {"user": "用户ID", "item": "商品编号", "time": "下单时间"},
+        ),
+        ({"评论": "text", "标签": "label"}, "classify_text", {"text": "评论", "label": "标签"}),
+        (
+            {"评论内容": "text", "评分": "label", "评论时间": "count"},
+            "classify_text",
+            {"text": "评论内容", "label": "评分"},
+        ),
+        (
+            {"序号": "count", "商品评价": "text", "情感类别": "label"},
+            "classify_text",
+            {"text": "商品评价", "label": "情感类别", "id": "序号"},
+        ),
+    ],
+)  # fmt: skip
+def test_columns_with_chinese_names_are_known(
+    tmp_path: Path, columns: dict[str, str], task: str, roles: dict[str, str]
+) -> None:
+    draw = random.Random(0)
+    kinds: dict[str, Callable[[int], object]] = {
+        "name": lambda _: f"n{draw.randrange(20)}",
+        "count": lambda i: 1_700_000_000 + i,
+        "price": lambda _: draw.random(),
+        "text": lambda i: f"{CHINESE_REVIEW}{i}",
+        "label": lambda i: i % 3 if "评分" in columns else ["好", "坏"][i % 2],
+    }
+    made = scaffold(
+        table(tmp_path, {name: [kinds[kind](i) for i in range(300)] for name, kind in columns.items()}), tmp_path
+    )
+    assert (made.task, made.roles) == (task, roles)
+    right(made, tmp_path)
+
+
+def test_roles_are_given_where_guessing_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"who": [f"u{i % 9}" for i in range(90)], "what": [f"i{i * 5 % 14}" for i in range(90)]}
+    file = table(tmp_path, {**columns, "product": [f"p{i % 7}" for i in range(90)]})
+    with pytest.raises(UserError, match=r"suggest no task .*: --role NAME=COLUMN"):
+        scaffold(file, tmp_path)
+    made = scaffold(file, tmp_path, given={"user": "who"})
+    assert made.roles == {"user": "who", "item": "product"}
+    assert main(["init", str(file), "--role", "user=who", "--role", "item=what", "--json"]) == 0
+    assert '"item": "what"' in capsys.readouterr().out
+    right(scaffold(file, tmp_path, given={"user": "who", "item": "what"}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (["user"], "--role takes NAME=COLUMN, such as text=review; found 'user'"),
+        (["user="], "--role takes NAME=COLUMN"),
+        (["user=customer_id", "user=price"], "--role user is given twice: customer_id and price"),
+        (["user=customer"], "--role user=customer: there is no column 'customer'; did you mean 'customer_id'?"),
+        (["colour=price"], "task 'recommend' has no use for the role 'colour'; it reads: user, item, time, label"),
+    ],
+)
+def test_a_role_that_cannot_be_given_is_refused(
+    tmp_path: Path, said: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = table(tmp_path, buys())
+    assert main(["init", str(file), *(word for one in said for word in ("--role", one))]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "recipe.yaml").exists()
+
+
+def training_of(made: Scaffold) -> tuple[Training, Training]:
+    """The students', and the teacher's."""
+    recipe, _ = parse(made.text)
+    own = recipe.training
+    return own, Training.model_validate({**own.model_dump(), **recipe.teacher.training})
+
+
+@pytest.mark.parametrize("count", [200, 600, 3_000, 20_000])
+@pytest.mark.parametrize("split", [False, True])
+def test_small_files_of_text_are_seen_as_often_as_makes_enough_steps(tmp_path: Path, count: int, split: bool) -> None:
+    columns: dict[str, list[object]] = {
+        "review": [f"a thing that is {'good' if i % 2 else 'bad'} indeed {i}" for i in range(count)],
+        "stars": [i % 2 for i in range(count)],
+    }
+    if split:
+        columns["split"] = [["train", "train", "train", "validation", "test"][i % 5] for i in range(count)]
+    made = scaffold(table(tmp_path, columns), tmp_path)
+    rows = count * 6 // 10 if split or count < 500 else count * 8 // 10
+    own, teachers = training_of(made)
+    steps = own.epochs * -(-rows // 64)
+    assert 740 <= steps <= 900 or own.epochs == 12 or (count == 200 and steps == 300 * 2)
+    assert f"# at most: {steps:,} steps over {rows:,} training rows" in made.text
+    assert teachers.epochs * -(-rows // 32) >= 190
+    assert own.patience == 3 * own.check_every
+    assert 12 <= own.epochs / own.check_every < 24
+
+
+def test_a_teacher_that_reads_characters_is_trained_for_as_many_steps(tmp_path: Path) -> None:
+    made = scaffold(table(tmp_path, reviews("非常好的商品我很喜欢", "质量太差不会再买了")), tmp_path)
+    _, teachers = training_of(made)
+    assert teachers.epochs * -(-120 // 32) >= 740
+    assert teachers.patience == 3 * teachers.check_every

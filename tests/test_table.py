@@ -1,7 +1,14 @@
+import json
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
 import pytest
 
+from limbeck.data.csv import Csv
+from limbeck.data.jsonl import Jsonl
+from limbeck.data.parquet import Parquet
 from limbeck.errors import UserError
 from limbeck.table import check_labels, check_roles, check_text, find_file, reader_for, source_of
 from limbeck.types import Rows
@@ -161,6 +168,32 @@ def test_a_class_that_is_missing_is_for_the_task_to_judge(column):
     check_roles(rows)
     with pytest.raises(UserError, match=r"1 of 3 rows have no label: column 'c' .* id 1; .* nobody can learn from"):
         check_labels(rows)
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_a_label_of_text_that_says_it_is_missing_is_none_in_every_format(ending, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    table = pa.table({"c": ["good", "NaN", "nan", " ", "", "null", "NULL", None, "none", "NA"], "n": range(10)})
+    if ending == "csv":
+        pa.csv.write_csv(table, tmp_path / "a.csv")
+    elif ending == "parquet":
+        pa.parquet.write_table(table, tmp_path / "a.parquet")
+    else:
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    part = {"csv": Csv, "jsonl": Jsonl, "parquet": Parquet}[ending]
+    rows = part(f"a.{ending}", {"label": "c"}).read(tmp_path).rows
+    assert rows.missing("c").tolist() == [False, *[True] * 7, False, False], "none and NA may be classes"
+    with pytest.raises(UserError, match=r"7 of 10 rows have no label: column 'c' is empty, null or NaN at id 1, 2, 3"):
+        check_labels(rows)
+    bare = part(f"a.{ending}", {"text": "c"}).read(tmp_path).rows
+    assert bare.column("c")[:3] == ["good", "NaN", "nan"], "of labels only"
+
+
+def test_labels_with_a_dictionary_are_read_as_text():
+    labels = pa.array(["good", "nan", "good"]).dictionary_encode()
+    assert source_of(pa.table({"c": labels}), source="s", roles={"label": "c"}).rows.missing("c").tolist() == [
+        False, True, False,
+    ]  # fmt: skip
 
 
 def test_text_must_be_strings_and_may_be_empty():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +20,17 @@ from limbeck import teach as teaching
 from limbeck.artifact import Artifact
 from limbeck.bounds import Range
 from limbeck.check import check
+from limbeck.cli import main
 from limbeck.errors import Diverged, ParityRefused, UserError
+from limbeck.forgetting import forget
 from limbeck.front import Tuning
 from limbeck.leave import Left
 from limbeck.measure import Speed
 from limbeck.outcome import Outcome
 from limbeck.page import draw, markdown
 from limbeck.recipe import parse
-from limbeck.run import run
+from limbeck.report import Report
+from limbeck.run import flow_of, run
 from limbeck.search import Search
 from limbeck.tune import tune
 
@@ -112,7 +117,8 @@ def test_a_search_ends_in_a_report_and_artifacts_within_the_budget(
     row = next(r for r in report.protocols[0].rows if (r.role, r.name) == ("student", name))
     assert row.tuned
     assert row.parameters == student.best.candidate.parameters
-    model = shop / "out" / "artifact" / name / "model.onnx"
+    place = next(one.path for one in report.artifacts if one.student == name)
+    model = shop / "out" / place / "model.onnx"
     assert Artifact.open(model.parent).contract.precisions == ("fp32",)
     assert model.stat().st_size == row.bytes
     given = next(r for r in report.protocols[0].rows if (r.role, r.name) == ("student", "mf"))
@@ -125,6 +131,60 @@ def test_a_search_ends_in_a_report_and_artifacts_within_the_budget(
     assert all(sentence in markdown(report) for sentence in ("within the budget", "given up early"))
     assert len(report.protocols) == 1
     assert (shop / "out" / "tune.db").exists()
+
+
+def test_an_export_of_a_search_brings_back_what_it_found_and_keeps_its_report(
+    shop: Path, unmeasured: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leaving, "speed_of", lambda predictor, rows: QUICK)
+    out, recipe = shop / "out", RECIPE.replace("trials: 4", "trials: 2")
+    (shop / "shop.yaml").write_text(recipe)
+    report = tune(parse(recipe)[0], base=shop, out=out)
+    paths = sorted({one.path for one in report.artifacts})
+    for path in paths:
+        shutil.rmtree(out / path)
+    assert main(["export", str(out), "--json"]) == 0
+    assert sorted({one["path"] for one in json.loads(capsys.readouterr().out)}) == [str(out / path) for path in paths]
+    again = Report.load(out)
+    assert (again.verdict, again.protocols[0].tunings) == (report.verdict, report.protocols[0].tunings)
+    assert main(["run", str(shop / "shop.yaml"), "--out", str(out)]) == 2
+    assert "holds what `limbeck tune` made" in capsys.readouterr().err
+    assert main(["distill", str(shop / "shop.yaml"), "--out", str(out), "--json"]) == 0
+    assert Report.load(out).verdict == report.verdict
+    assert flow_of(out) == "tune", "steps by themselves make no report"
+
+
+def test_a_search_done_again_holds_nothing_of_a_person_who_was_forgotten(
+    shop: Path, unmeasured: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(leaving, "speed_of", lambda predictor, rows: QUICK)
+    out = shop / "out"
+    tune(parse(RECIPE.replace("trials: 4", "trials: 2"))[0], base=shop, out=out)
+    older = out / "artifact" / "of-an-older-search"
+    shutil.copytree(out / "artifact" / "mf", older)
+    named = forget("u7", shop / "nowhere")
+    assert older in named.artifacts
+    assert named.again == (out.resolve(),)
+    assert main(["export", str(out), "--quiet"]) == 0
+    left = forget("u7", shop / "nowhere")
+    assert (left.artifacts, left.shown, left.again) == ((), (), ())
+    assert not older.exists()
+    assert Artifact.open(out / "artifact" / "mf").contract.task == "recommend"
+    assert Report.load(out).protocols[0].tunings
+
+
+def test_a_search_that_finds_the_student_as_given_exports_it_once(
+    shop: Path, unmeasured: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leaving, "speed_of", lambda predictor, rows: QUICK)
+    # The only trial of all is the student as given.
+    report = tune(parse(RECIPE.replace("trials: 4", "trials: 1"))[0], base=shop, out=shop / "out")
+    (best,) = {tuning.best.name for tuning in report.protocols[0].tunings if tuning.best}
+    assert best == "mf-tuned"
+    assert [(one.student, one.path) for one in report.artifacts] == [("mf", "artifact/mf"), (best, "artifact/mf")]
+    assert [place.name for place in (shop / "out" / "artifact").iterdir()] == ["mf"]
+    sizes = {row.name: row.bytes for row in report.protocols[0].rows if row.role == "student"}
+    assert sizes["mf"] == sizes[best]
 
 
 def test_student_and_twin_get_as_many_trials_of_the_same_space_less_the_teachers_terms(

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # that of `typing` would cost most of the time this import takes
 if TYPE_CHECKING:
+    from typing import Any
+
     from limbeck import losses as losses
     from limbeck import metrics as metrics
     from limbeck import models as models

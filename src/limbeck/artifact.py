@@ -23,7 +23,7 @@ MODELS: Mapping[Precision, str] = {"fp32": "model.onnx", "int8": "model.int8.onn
 TOLERANCE: Mapping[Precision, float] = {"fp32": 1e-4, "int8": 0.05}
 """How far golden answers may be off, relative to the largest; processors round int8 products differently."""
 
-Type = Literal["text", "integer", "number", "boolean", "time"]
+Type = Literal["text", "integer", "number", "boolean", "time", "picture"]
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Column:
     Args:
         name: as in the rows.
         role: what it plays (`user`, `text`, ...), or nothing.
-        type: of its values; `time` travels as int64 microseconds since 1970.
+        type: of its values; `time` travels as int64 microseconds since 1970, a `picture` as the bytes of its file.
         many: whether a row holds a list of values.
     """
 
@@ -91,6 +91,8 @@ def _type(held: pa.DataType) -> Type:
         return "time"
     if pa.types.is_integer(held):
         return "integer"
+    if pa.types.is_binary(held) or pa.types.is_large_binary(held):
+        return "picture"
     return "number" if pa.types.is_floating(held) or pa.types.is_decimal(held) else "text"
 
 
@@ -258,6 +260,14 @@ class Artifact:
     def fingerprint(self) -> str:
         """Of every file in it."""
         return fingerprint("artifact", 1, files=dict(self.files))
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """What it was made from, as far as its maker said: what -> fingerprint, and under `split` a name."""
+        if "fingerprints.json" not in self.files:
+            return {}
+        said: dict[str, str] = json.loads((self.folder / "fingerprints.json").read_text(encoding="utf-8"))
+        return said
 
     def predictor(self, precision: Precision | None = None, threads: int = 1) -> OnnxPredictor:
         """A predictor with a session of its own.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limbeck.encoder import as_text
-from limbeck.errors import UserError, few
+from limbeck.errors import UserError, counted, few
 from limbeck.types import Array, Axis, Batch, Kind, Lists, Signals
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Reading:
             said = np.asarray(ask({name: values[at : at + size] for name, values in fed.items()}))
             wanted = min(size, rows - at)
             if said.shape[:1] != (wanted,) or (pieces and said.shape[1:] != pieces[0].shape[1:]):
-                raise UserError(f"{self.who} answered {said.shape} numbers to {wanted} rows")
+                raise UserError(f"{self.who} answered {said.shape} numbers to {counted(wanted, 'row')}")
             pieces.append(said)
         return self(np.concatenate(pieces))
 
@@ -262,7 +262,7 @@ def tensor(column: Any, dtype: str, shape: Sequence[int | None], where: str) -> 
         raise UserError(f"{where}: lists cannot be laid out as {_spell(shape)}; only its first axis may be open")
     width = math.prod(fixed) if fixed else max(1, longest)
     if longest > width or (len(shape) > 2 and (counts != width).any()):
-        raise UserError(f"{where}: a row has {longest} values, the shape {_spell(shape)} takes {width}")
+        raise UserError(f"{where}: a row has {counted(longest, 'value')}, the shape {_spell(shape)} takes {width}")
     padded: Array = (
         np.full((len(column), width), "", object) if dtype == TEXT else np.zeros((len(column), width), dtype)
     )

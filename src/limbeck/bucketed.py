@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-LOW = -1e30
+LOW = -1e20
 """Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
 
 

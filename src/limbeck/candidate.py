@@ -9,10 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from limbeck.bucketed import LOW
 from limbeck.objective import RowTerm
-
-LOW = torch.finfo(torch.float32).min / 4
-"""Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
 
 
 class ListTerm(RowTerm):
@@ -55,7 +53,7 @@ class ListTerm(RowTerm):
         mine, theirs, ids = listed(student, teacher, signal=self.signal)
         if self.mask_seen:
             theirs = theirs.masked_fill(owned(batch["targets"], theirs, ids), float("-inf"))
-        return self.losses(mine, theirs), ~torch.isneginf(theirs).all(1)
+        return self.losses(mine, theirs), theirs.amax(1) > float("-inf")
 
 
 def listed(

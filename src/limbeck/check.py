@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from limbeck import parts
 from limbeck.bind import check_option, fixed_settings, hard_name, open_source, roles_read, roles_said
-from limbeck.errors import LimbeckError, Mistake, UserError
-from limbeck.recipe import Data, Loss, Recipe, Student, Teacher, Training
+from limbeck.errors import LimbeckError, Mistake, RecipeError, UserError
+from limbeck.found import Found, nearest
+from limbeck.recipe import Data, Loss, Recipe, Student, Teacher, Training, reading, text_of
 from limbeck.split import assign
 from limbeck.table import check_labels, find_file, reader_for
 from limbeck.task import Source, Task
 from limbeck.weight import counts
-from limbeck.yaml_lines import Lines, dotted
+from limbeck.yaml_lines import Lines, Place
 
 LOOKED = (
     "its form", "parts and their settings", "files and columns", "roles", "splits", "losses", "optimisers",
     "a dry batch of every student",
 )  # fmt: skip
 """What is looked at, in order."""
-
-Path_ = tuple[str | int, ...]
-Answer = TypeVar("Answer")
 
 
 def check(recipe: Recipe, lines: Lines, base: Path) -> list[Mistake]:
@@ -46,11 +42,35 @@ def check(recipe: Recipe, lines: Lines, base: Path) -> list[Mistake]:
     Returns:
         The mistakes, in the order of the recipe; none where it can run.
     """
-    found = Found(lines)
+    return _looked(Found(lines), recipe, base)
+
+
+def opened(path: Path, changes: Sequence[str] = ()) -> Recipe:
+    """Read a recipe in which nothing is wrong.
+
+    Where its form is wrong in places, the rest is looked at all the same, so that every problem is told at once.
+
+    Args:
+        path: the YAML file.
+        changes: `key.in.dots=value` in YAML, applied first.
+
+    Raises:
+        RecipeError: every problem, with its line.
+    """
+    read = reading(text_of(path), source=str(path), changes=changes)
+    mistakes = read.mistakes
+    if read.recipe is not None:
+        mistakes = _looked(Found(read.lines, list(mistakes), read.untold), read.recipe, path.parent)
+    if read.recipe is None or mistakes:
+        raise RecipeError(str(path), mistakes)
+    return read.recipe
+
+
+def _looked(found: Found, recipe: Recipe, base: Path) -> list[Mistake]:
     task: Task | None = found.tried(("task",), lambda: parts.get("tasks", recipe.task))
     _options(found, task, recipe)
     source = _data(found, task, recipe.data, base)
-    _protocols(found, recipe, source)
+    _protocols(found, recipe, source, task.roles if task else ())
     _teacher(found, task, recipe, recipe.teacher, ("teacher",), base)
     _training(found, {}, recipe.training, ("training",))
     families = [_student(found, task, recipe, student, i) for i, student in enumerate(recipe.students)]
@@ -65,64 +85,10 @@ def check(recipe: Recipe, lines: Lines, base: Path) -> list[Mistake]:
     return sorted(found.mistakes, key=lambda mistake: mistake.line or 0)
 
 
-@dataclass
-class Found:
-    """Mistakes gathered so far."""
-
-    lines: Lines
-    mistakes: list[Mistake] = field(default_factory=list)
-
-    def add(self, message: str, *path: str | int) -> None:
-        """One more, at a place of the recipe."""
-        self.mistakes.append(Mistake(message, self.lines.of(path), dotted(path)))
-
-    def tried(self, path: Path_, attempt: Callable[[], Answer]) -> Answer | None:
-        """What an attempt answers; none, and a mistake, where it raises one of the user's."""
-        try:
-            return attempt()
-        except LimbeckError as wrong:
-            self.add(str(wrong), *path)
-            return None
-
-    def unknown(self, what: str, name: str, known: Collection[str], *path: str | int) -> None:
-        """A name that nobody knows."""
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(known) or 'none'}"
-        self.add(f"{what} '{name}'; {hint}", *path)
-
-
-def _settings(found: Found, sort: str, name: str, settings: Mapping[str, Any], path: Path_, of: Path_) -> Any:
-    """The part, made, or none; every setting that is unknown, missing or impossible becomes a mistake.
-
-    Args:
-        found: takes the mistakes.
-        sort: the part's folder.
-        name: of the part.
-        settings: as the recipe has them.
-        path: where they stand.
-        of: where the part's name stands.
-    """
-    part = found.tried(of, lambda: parts.get(sort, name))
-    if part is None:
-        return None
-    before, allowed = len(found.mistakes), parts.settings_of(part)
-    for key, value in settings.items():
-        if key not in allowed:
-            found.unknown(f"'{name}' has no setting", key, list(allowed), *path, key)
-        else:
-            found.tried((*path, key), partial(parts.validated, part, {key: value}))
-    for key, default in allowed.items():
-        if default is inspect.Parameter.empty and key not in settings:
-            found.add(f"'{name}' lacks the setting '{key}'", *of)
-    if len(found.mistakes) > before:
-        return None
-    return found.tried(of, lambda: parts.make(sort, name, dict(settings)))
-
-
 def _options(found: Found, task: Task | None, recipe: Recipe) -> None:
     if task is None:
         return
-    places: list[tuple[Path_, dict[str, Any]]] = [(("options",), recipe.options)]
+    places: list[tuple[Place, dict[str, Any]]] = [(("options",), recipe.options)]
     places += [(("protocols", i, "options"), protocol.options) for i, protocol in enumerate(recipe.protocols)]
     for path, options in places:
         for key, value in options.items():
@@ -135,29 +101,30 @@ def _options(found: Found, task: Task | None, recipe: Recipe) -> None:
 def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | None:
     source = _source(found, task, data, base, ("data",))
     if source is not None and task is not None:
+        told = roles_said(data)
+        meant = {nearest(role, roles_read(task)) for role in told if role not in roles_read(task)}
         lacking = [role for role in task.roles if role not in source.rows.roles]
         for role in lacking:
-            found.add(f"task '{task.name}' needs a column with the role '{role}'; name it here", "data", "roles")
-        if lacking:
-            source = None  # a split would trip over the same
-        elif not task.takes_unlabelled:
+            if role not in {*told, *meant}:
+                found.add(f"task '{task.name}' needs a column with the role '{role}'; name it here", "data", "roles")
+        if not lacking and not task.takes_unlabelled:
             found.tried(("data", "roles", "label"), partial(check_labels, source.rows))
     for i, spec in enumerate(data.unlabelled):
-        path: Path_ = ("data", "unlabelled", i)
+        path: Place = ("data", "unlabelled", i)
         if "make" in spec:
             settings = {key: value for key, value in spec.items() if key != "make"}
-            _settings(found, "data", str(spec["make"]), settings, path, (*path, "make"))
+            found.part("data", str(spec["make"]), settings, path, (*path, "make"))
             continue
         try:
             more = Data.model_validate(spec)
         except ValidationError as wrong:
-            _refused(found, wrong, path)
+            found.refused(wrong, path)
         else:
             _source(found, task, more, base, path)
     return source
 
 
-def _source(found: Found, task: Task | None, data: Data, base: Path, path: Path_) -> Source | None:
+def _source(found: Found, task: Task | None, data: Data, base: Path, path: Place) -> Source | None:
     for role in roles_said(data):
         if task is not None and role not in roles_read(task):
             found.unknown(f"task '{task.name}' has no use for the role", role, roles_read(task), *path, "roles", role)
@@ -172,46 +139,59 @@ def _source(found: Found, task: Task | None, data: Data, base: Path, path: Path_
         if reader is not None:
             found.tried((*path, "path"), lambda: find_file(str(data.path), base))
     if reader is not None:
-        _settings(found, "data", reader, settings, path, (*path, "format"))
+        found.part("data", reader, settings, path, (*path, "format"))
     if len(found.mistakes) > before:
         return None
     try:
         return open_source(data, base)
     except LimbeckError as wrong:
-        bare = Data.model_validate({key: value for key, value in data.model_dump().items() if key != "roles"})
-        found.add(str(wrong), *path, "roles" if _opens(bare, base) else "pack" if data.pack else "path")
-        return None
+        try:
+            bare = open_source(_with_roles(data, {}), base)
+        except LimbeckError:
+            found.add(str(wrong), *path, "pack" if data.pack else "path")
+            return None
+        return _role_by_role(found, data, bare, base, path)
 
 
-def _opens(data: Data, base: Path) -> bool:
-    """Whether rows can be read once nobody asks what their columns mean."""
-    try:
-        open_source(data, base)
-    except LimbeckError:
-        return False
-    return True
+def _role_by_role(found: Found, data: Data, bare: Source, base: Path, path: Place) -> Source | None:
+    """Rows with the roles that can be had; every other one is a mistake in its own place."""
+    told, held = data.settings.get("roles", {}), {}
+    for role, column in told.items() if isinstance(told, dict) else ():
+        names, there = column if isinstance(column, list) else [column], bare.rows.names
+        absent = [str(name) for name in names if name not in there]
+        for name in absent:
+            found.unknown(f"role '{role}' names a column that is not there,", name, there, *path, "roles", role)
+        alone = partial(open_source, _with_roles(data, {role: column}), base)
+        if not absent and found.tried((*path, "roles", role), alone) is not None:
+            held[role] = column
+    return found.tried((*path, "roles"), partial(open_source, _with_roles(data, held), base))
 
 
-def _protocols(found: Found, recipe: Recipe, source: Source | None) -> None:
+def _with_roles(data: Data, roles: Mapping[str, Any]) -> Data:
+    return Data.model_validate({**data.model_dump(exclude={"roles"}), **({"roles": dict(roles)} if roles else {})})
+
+
+def _protocols(found: Found, recipe: Recipe, source: Source | None, needed: Collection[str]) -> None:
     names = [protocol.name for protocol in recipe.protocols]
+    whole = source is not None and {*needed, *roles_said(recipe.data)} <= set(source.rows.roles)
     for i, protocol in enumerate(recipe.protocols):
         if names.index(protocol.name) < i:
             found.add(f"two protocols are called '{protocol.name}'", "protocols", i, "name")
         if not protocol.splits:
             found.add("the list of splits is empty; name at least one seed", "protocols", i, "splits")
-        elif source is not None:
+        elif source is not None and (whole or protocol.split.kind == "group"):  # others would trip over a role told
             split = replace(protocol.split, seed=protocol.splits[0])
             found.tried(("protocols", i, "split"), partial(assign, source.rows, split))
 
 
-def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, path: Path_, base: Path) -> None:
+def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, path: Place, base: Path) -> None:
     if teacher.model is not None:
-        family = _settings(found, "models", teacher.model, teacher.settings, path, (*path, "model"))
+        family = found.part("models", teacher.model, teacher.settings, path, (*path, "model"))
         _speaks(found, task, family, teacher.model, (*path, "model"))
         _choices(found, "models", teacher.model, teacher, recipe.training, (*path, "choose"))
         _training(found, teacher.training, recipe.training, (*path, "training"))
         return
-    part = _settings(found, "teachers", str(teacher.source), teacher.settings, path, (*path, "from"))
+    part = found.part("teachers", str(teacher.source), teacher.settings, path, (*path, "from"))
     for key in ("choose", "training"):
         if getattr(teacher, key):
             found.add("a teacher that is brought is not trained; this does nothing", *path, key)
@@ -221,7 +201,7 @@ def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, 
             try:
                 member = Teacher.model_validate(spec)
             except ValidationError as wrong:
-                _refused(found, wrong, place)
+                found.refused(wrong, place)
             else:
                 _teacher(found, task, recipe, member, place, base)
     if hasattr(part, "find"):
@@ -229,8 +209,8 @@ def _teacher(found: Found, task: Task | None, recipe: Recipe, teacher: Teacher, 
 
 
 def _student(found: Found, task: Task | None, recipe: Recipe, student: Student, i: int) -> Any:
-    path: Path_ = ("students", i)
-    family = _settings(found, "models", student.model, student.settings, path, (*path, "model"))
+    path: Place = ("students", i)
+    family = found.part("models", student.model, student.settings, path, (*path, "model"))
     _speaks(found, task, family, student.model, (*path, "model"))
     _choices(found, "models", student.model, student, recipe.training, (*path, "choose"))
     _ranges(found, task, recipe, student, (*path, "tune"))
@@ -238,13 +218,13 @@ def _student(found: Found, task: Task | None, recipe: Recipe, student: Student, 
     return family
 
 
-def _speaks(found: Found, task: Task | None, family: Any, name: str, path: Path_) -> None:
+def _speaks(found: Found, task: Task | None, family: Any, name: str, path: Place) -> None:
     if task is not None and family is not None and task.signal[0] not in family.kinds:
         said = ", ".join(family.kinds)
         found.add(f"'{name}' says {said}, and the task '{task.name}' asks for {task.signal[0]}", *path)
 
 
-def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, training: Training, path: Path_) -> None:
+def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, training: Training, path: Place) -> None:
     try:
         part = parts.get(sort, name)
     except UserError:
@@ -265,7 +245,7 @@ def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, tra
                 found.tried(place, partial(parts.make, sort, name, chosen))
 
 
-def _ranges(found: Found, task: Task | None, recipe: Recipe, student: Student, path: Path_) -> None:
+def _ranges(found: Found, task: Task | None, recipe: Recipe, student: Student, path: Place) -> None:
     """Both ends of every range that `limbeck tune` searches must be possible."""
     ends = {key: [room.low, room.high] for key, room in (student.tune or {}).items()}
     own = {key: values for key, values in ends.items() if not key.startswith("objective.")}
@@ -295,11 +275,11 @@ def _with(loss: Loss, task: Task, model: str, changes: Mapping[str, Any]) -> Non
     parts.make("losses", name, {**fixed_settings(loss)[0], **changes})
 
 
-def _training(found: Found, changes: Mapping[str, Any], training: Training, path: Path_) -> None:
+def _training(found: Found, changes: Mapping[str, Any], training: Training, path: Place) -> None:
     try:
         told = Training.model_validate({**training.model_dump(), **changes})
     except ValidationError as wrong:
-        _refused(found, wrong, path, Training.model_fields)
+        found.refused(wrong, path, Training.model_fields)
         return
     import torch
 
@@ -309,17 +289,6 @@ def _training(found: Found, changes: Mapping[str, Any], training: Training, path
         known = [name for name, kind in held if isinstance(kind, type) and issubclass(kind, torch.optim.Optimizer)]
         if changes or path == ("training",):
             found.unknown("torch.optim has no", told.optimizer, known, *path, "optimizer")
-
-
-def _refused(found: Found, wrong: ValidationError, path: Path_, known: Collection[str] = ()) -> None:
-    for error in wrong.errors():
-        where = (*path, *error["loc"])
-        if error["type"] == "extra_forbidden":
-            found.unknown("unknown key", str(where[-1]), list(known), *where)
-        else:
-            said = str(error["msg"]).removeprefix("Value error, ")
-            value = error.get("input")
-            found.add(said if isinstance(value, dict) else f"{said}, found {value!r}", *where)
 
 
 def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequence[Any]) -> None:
@@ -339,13 +308,13 @@ def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequen
                 )
 
 
-def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where: Path_) -> list[tuple[str, Any]]:
+def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where: Place) -> list[tuple[str, Any]]:
     terms = []
     for i, loss in enumerate(losses):
-        path: Path_ = (*where, i)
+        path: Place = (*where, i)
         name = hard_name(task, family) if loss.loss == "hard" else loss.loss
         fixed = found.tried(path, partial(fixed_settings, loss))
-        term = fixed and _settings(found, "losses", name, fixed[0], path, (*path, "loss"))
+        term = fixed and found.part("losses", name, fixed[0], path, (*path, "loss"))
         terms.append((loss.loss, term))
         if not counts(loss.weight):
             found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")

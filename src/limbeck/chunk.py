@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from limbeck.errors import UserError
+from limbeck.errors import UserError, counted
 from limbeck.types import Array, Key, Rows
 
 
@@ -63,7 +63,7 @@ def chunks(key: Key, *, size: int = 4096, person: Array | None = None) -> list[C
         UserError: a pair comes twice.
     """
     if size < 1:
-        raise UserError(f"a shard of {size} rows is none; name 1 or more")
+        raise UserError(f"a shard of {counted(size, 'row')} is none; name 1 or more")
     refuse_twice(int64(key.id), int64(key.view))
     positions = np.arange(len(key))
     whole = Chunk(positions, int64(key.id), int64(key.view), person)
@@ -81,7 +81,9 @@ def refuse_twice(id: Array, view: Array) -> None:
     same = (np.diff(id[order]) == 0) & (np.diff(view[order]) == 0)
     if same.any():
         twice = ", ".join(f"id {id[i]} view {view[i]}" for i in order[1:][same][:5])
-        raise UserError(f"{int(same.sum())} rows come twice ({twice}); every row of a source has an id of its own")
+        raise UserError(
+            f"{counted(int(same.sum()), 'row')} twice ({twice}); every row of a source has an id of its own"
+        )
 
 
 def persons(values: Sequence[Any] | Array) -> Array:

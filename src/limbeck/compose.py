@@ -17,6 +17,7 @@ from limbeck.front import Picked, Tuning
 from limbeck.leave import Left, kept_speed, leave
 from limbeck.measure import Speed
 from limbeck.outcome import Entry, Outcome, best_seed
+from limbeck.picture import thumbnail
 from limbeck.task import Judgement
 from limbeck.teach import Desk
 from limbeck.tutor import judged
@@ -43,10 +44,7 @@ def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: 
         protocols = [_protocol(desk, outcome) for outcome in outcomes]
         text = " ".join([_verdict(desk, outcomes[0]), *(said.say() for said in page.tuning_sentences(protocols[0]))])
         said = replace(about.report, threads=1, protocols=tuple(protocols), verdict=text)
-        left = {
-            name: leave(desk, outcomes[0], name, replace(about, report=said), settings, out)
-            for name in outcomes[0].students
-        }
+        left = _left(desk, outcomes[0], replace(about, report=said), settings, out)
         # The artifacts are students of the first protocol; another protocol's axis may differ.
         protocols = [
             _with_speed(desk, outcome, told, left if outcome is outcomes[0] else {})
@@ -65,6 +63,18 @@ def compose(desk: Desk, outcomes: Sequence[Outcome], *, about: About, settings: 
         for precision, parity in one.parity.items()
     )
     return replace(said, protocols=tuple(protocols), artifacts=artifacts)
+
+
+def _left(desk: Desk, outcome: Outcome, about: About, settings: Export, out: Path) -> dict[str, Left]:
+    """Every student's artifact; students who are the same training, as where a search finds the given one, share it."""
+    left: dict[Path, Left] = {}
+    answer = {}
+    for name in outcome.students:
+        lived = outcome.entry("student", name).lived[best_seed(desk, outcome, name)]
+        if lived.folder not in left:
+            left[lived.folder] = leave(desk, outcome, name, about, settings, out)
+        answer[name] = left[lived.folder]
+    return answer
 
 
 def write(found: report.Report, rows: list[dict[str, Any]], out: Path) -> None:
@@ -307,4 +317,6 @@ def disagreements(desk: Desk, outcome: Outcome, name: str) -> list[dict[str, Any
 
 
 def _short(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return thumbnail(value)
     return value[-20:] if isinstance(value, list) else value

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from limbeck.errors import counted
 from limbeck.knowledge import RANKED, Knowledge
 from limbeck.recipe import Training
 from limbeck.task import Problem, Task
@@ -108,7 +109,7 @@ def _fitting(lesson: Lesson, made: Fresh, known: MadeUp | None, earlier: Sequenc
         _fit(made, known, count, len(lesson.problem.axis))
         taken.append(time.perf_counter() - start)
     slope = max(0.0, (taken[2] - taken[1]) / max(1, counts[1] - counts[0]))
-    return taken[2] + slope * (len(lesson.rows) - counts[1]), f"reckoned from {counts[1]:,} rows"
+    return taken[2] + slope * (len(lesson.rows) - counts[1]), f"reckoned from {counted(counts[1], 'row')}"
 
 
 def _fit(made: Fresh, known: MadeUp | None, count: int, outputs: int) -> None:
@@ -150,7 +151,7 @@ def labelling_cost(teacher: Predictor, rows: Rows, *, batch: int, kept: Knowledg
     said = teacher(some.batch(teacher.reads))
     each = _timed(lambda: teacher(some.batch(teacher.reads))) / len(some)
     weight = (row_bytes(said, kept) + KEY_BYTES + 8 * ("user" in rows.roles)) * len(rows)
-    return Cost(each * len(rows), weight, None, f"{len(some)} rows timed")
+    return Cost(each * len(rows), weight, None, f"{counted(len(some), 'row')} timed")
 
 
 def row_bytes(said: Signals, kept: Knowledge) -> int:

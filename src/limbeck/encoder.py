@@ -40,7 +40,8 @@ class Encoding(Protocol):
     """One column to one or more tensors. A file in `encoders/`; no torch, so the base install can answer.
 
     `kind` is the file's name. Two encodings of equal fingerprints answer alike. One that pads
-    sequences names those tensors, longest-read first, in an attribute `padded`.
+    sequences names those tensors, longest-read first, in an attribute `padded`. One of values that a model
+    learns one by one, such as users, says in a method `knows` which of them were there in training.
     """
 
     kind: str

@@ -90,8 +90,7 @@ class RecipeError(UserError):
     def __init__(self, source: str, mistakes: list[Mistake]) -> None:
         self.source = source
         self.mistakes = mistakes
-        count = "1 problem" if len(mistakes) == 1 else f"{len(mistakes)} problems"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {m}" for m in mistakes)]))
+        super().__init__("\n".join([f"{source}: {counted(len(mistakes), 'problem')}", *(f"  {m}" for m in mistakes)]))
 
 
 def few(values: Sequence[object]) -> str:
@@ -102,3 +101,19 @@ def few(values: Sequence[object]) -> str:
     """
     shown = ", ".join(repr(value) for value in values[:5])
     return shown + (f" and {len(values) - 5} more" if len(values) > 5 else "")
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things.
+
+    Args:
+        number: how many.
+        what: one of them; the word before an `of`, or the last, takes the s.
+
+    >>> counted(1, "row"), counted(2000, "test row"), counted(0, "row of user 7"), counted(3, "class")
+    ('1 row', '2,000 test rows', '0 rows of user 7', '3 classes')
+    """
+    head, of, rest = what.partition(" of ")
+    if number != 1:
+        head += "es" if head.endswith("s") else "s"
+    return f"{number:,} {head}{of}{rest}"

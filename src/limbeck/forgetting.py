@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ class Farewell:
         steps: folders of models and judgements that had learnt from the person; no later run finds them.
         rows: converted copies of the owner's files, with the person's name in them.
         again: folders of the runs to do again, so that artifacts and pages are made anew.
+        named: where people's names stand, file and column, as far as the stores know.
     """
 
     stores: dict[Path, upkeep.Forgotten]
@@ -47,6 +48,12 @@ class Farewell:
     steps: tuple[Path, ...]
     rows: tuple[Path, ...]
     again: tuple[Path, ...]
+    named: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> bool:
+        """Whether there was anything of them."""
+        return any((self.stores, self.artifacts, self.shown, self.steps, self.rows))
 
 
 def note_run(out: Path) -> None:
@@ -92,7 +99,18 @@ def forget(user: Any, runs: Path, teller: Teller | None = None) -> Farewell:
             advance(1)
     folders = sorted({*_known(root.parent), *_runs(runs)})
     held = ledger.read_held(root, HELD).get(_hex(person), [])
-    return _farewell(str(user), held, folders, changed, [info.folder for info in found if info not in with_people])
+    said = _farewell(str(user), held, folders, changed, [info.folder for info in found if info not in with_people])
+    return replace(said, named=tuple(sorted({place for info in with_people for place in _named(info.folder)})))
+
+
+def _named(store: Path) -> Iterator[str]:
+    """Where the people of a store have their names from."""
+    for origin in ledger.read_origins(store):
+        data = origin.get("recipe", {}).get("data", {})
+        if data.get("pack"):
+            yield f"pack {data['pack']}"
+        elif "user" in data.get("roles", {}):
+            yield f"column '{data['roles']['user']}' of {data.get('path')}"
 
 
 def _farewell(
@@ -113,6 +131,12 @@ def _farewell(
         rows=tuple(rows),
         again=tuple(sorted(again)),
     )
+
+
+def outdated(run: Path) -> list[Path]:
+    """The artifacts of a run whose students had learnt from anybody who was forgotten."""
+    held = ledger.read_held(cache_folder("stores"), HELD)
+    return _artifacts(run, {mark for marks in held.values() for mark in marks})
 
 
 def _known(root: Path) -> list[Path]:

@@ -55,21 +55,27 @@ def leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expor
     model = lived.model
     mark = fingerprint(
         "left",
-        2,
+        3,
         limbeck=version("limbeck"),
         model=model.fingerprint,
         settings=asdict(settings),
         recipe=about.recipe,
         sources=dict(about.fingerprints),
+        train=problem.train.fingerprint,
         test=problem.test.fingerprint,
         store=outcome.stores[0].fingerprint,
     )
     folder = out / "artifact" / name.replace("/", "-")
-    store = outcome.stores[0].fingerprint
+    origin = {
+        "model": mark,
+        "store": outcome.stores[0].fingerprint,
+        "train": problem.train.fingerprint,
+        "split": f"protocol '{outcome.protocol.name}', split {outcome.protocol.splits[0]}",
+    }
 
     def make(place: Path) -> None:
         desk.teller.say(f"  {name}: exporting")
-        own = replace(about, fingerprints={**about.fingerprints, "model": mark, "store": store})
+        own = replace(about, fingerprints={**about.fingerprints, **origin})
         parity = _export(desk, lived, problem, own, settings, folder)
         told = {"parity": parity, "speed": _speeds(desk, folder, problem.test)}
         (place / SAID).write_text(json.dumps(told), encoding="utf-8")

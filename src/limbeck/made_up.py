@@ -9,6 +9,7 @@ import numpy as np
 
 from limbeck.encoder import Encoder
 from limbeck.errors import UserError
+from limbeck.picture import blank
 from limbeck.types import Array, Batch, Key, Lists
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Requests:
                 shape[axis] = max(self.empty[name].shape[axis], min(max(shape[axis], 2), length))
         if self.dtypes[name].kind == "f":
             return generator.uniform(low, high, shape).astype(self.dtypes[name])
-        if len(shape) == 1:
+        if len(shape) == 1 or self.dtypes[name] == np.uint8:  # bytes are pixels, never padded ids
             return generator.integers(int(low), int(high), shape, endpoint=True).astype(self.dtypes[name])
         ids = generator.integers(min(1, int(high)), int(high), shape, endpoint=True)
         filled = np.arange(shape[1]) <= (share * shape[1]).astype(np.int64)[:, None]
@@ -74,14 +75,16 @@ class Requests:
 
 
 def empty(columns: Sequence[Column], rows: int) -> Batch:
-    """Rows that say nothing: empty text, empty lists, zeros."""
+    """Rows that say nothing: empty text, empty lists, zeros, pictures of one white pixel."""
     said = {column.name: _nothing(column, rows) for column in columns}
     return Batch(said, Key("empty", np.arange(rows), np.zeros(rows, np.int64)))
 
 
-def _nothing(column: Column, rows: int) -> Array | list[str] | Lists:
+def _nothing(column: Column, rows: int) -> Array | list[str] | list[bytes] | Lists:
     if column.many:
         return Lists.of([[]] * rows)
+    if column.type == "picture":
+        return [blank()] * rows
     if column.type == "text":
         return [""] * rows
     return np.zeros(rows, {"number": np.float64, "boolean": np.bool_}.get(column.type, np.int64))

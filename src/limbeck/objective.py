@@ -97,12 +97,12 @@ class RowTerm(Term):
         """Scalar, the (weighted) mean over what counts; 0 where nothing does."""
         losses, counts = self.rows(student, teacher, batch)
         # Masked before the sum: a skipped row's infinity must not become NaN.
-        losses, counts = torch.where(counts > 0, losses, 0.0), counts.to(losses.dtype)
+        losses = torch.where(counts if counts.dtype == torch.bool else counts > 0, losses, 0.0)
         if "weight" in batch:
             weight = batch["weight"].to(losses.dtype)
             losses, counts = losses * weight, counts * weight
-        total = counts.sum()
-        return losses.sum() / torch.where(total > 0, total, 1.0)
+        # Where nothing counts, 0 is divided by the least number there is.
+        return losses.sum() / counts.sum().clamp(min=torch.finfo(losses.dtype).tiny)
 
 
 class HiddenTerm(Term):
@@ -287,7 +287,17 @@ class Objective(nn.Module):
     def forward(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The weighted sum, and each term's own value. A term of weight 0 is not computed."""
+        """The weighted sum, and each term's own value. A term of weight 0 is not computed.
+
+        Terms count in float32 whatever autocast says: in bfloat16 their sums over classes would err by a hundredth.
+        """
+        here = next((tensor.device.type for tensor in student.values()), "cpu")
+        with torch.autocast(here, enabled=False):
+            return self._sum(student, teacher, batch)
+
+    def _sum(
+        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         values: dict[str, Tensor] = {}
         total: Any = None
         for place, (name, (term, weight)) in enumerate(zip(self.names, self._pairs(), strict=True)):

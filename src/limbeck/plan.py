@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,15 @@ from limbeck import parts
 from limbeck.bind import Bound, bind, problem_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
+from limbeck.errors import UserError, counted
+from limbeck.fetch import find_pack
 from limbeck.ledger import is_store
-from limbeck.recipe import Recipe, Teacher
+from limbeck.pretrained import folder_here
+from limbeck.recipe import Data, Recipe, Teacher
 from limbeck.run import asked_of, kept_of, recipe_text, twin_of
 from limbeck.shelf import Shelf
 from limbeck.store import Store, chunks
-from limbeck.task import Problem
+from limbeck.task import Problem, Task
 from limbeck.teach import Desk, Lesson, Lived, baseline_lesson, choose, lesson_of, teach, teacher_lesson, with_choice
 from limbeck.trial import fresh
 from limbeck.tutor import judged_key, tutor_of
@@ -31,7 +35,7 @@ class Step:
     """One thing a run does.
 
     Args:
-        kind: `baseline`, `teacher`, `label`, `student`, `scratch`, `evaluate` or `report`.
+        kind: `fetch`, `baseline`, `teacher`, `label`, `student`, `scratch`, `evaluate` or `report`.
         name: what it is about, with protocol and split where there are several.
         done: whether a run would find it and skip it.
         seconds: expected; none where it is not known, or done.
@@ -51,17 +55,22 @@ def plan(recipe: Recipe, base: Path, out: Path) -> list[Step]:
     """Walk through a run without doing its work.
 
     Rows are opened and split, finished steps are looked up by fingerprint, and what is not done is
-    timed on a few rows. What depends on an unfinished step is not done either.
+    timed on a few rows. What depends on an unfinished step is not done either. Nothing is fetched: of what
+    needs a pack or weights that are not here, only the names are told.
 
     Args:
         recipe: checked.
         base: the folder its paths count from.
         out: the run's folder.
     """
+    missing = away(recipe)
+    fetches = [Step("fetch", name, False, None, None, note) for name, note in missing.items()]
+    if any(_not_here(data) for data in _sources(recipe)):
+        return [*fetches, *_names(recipe), _report(recipe, out, fetches)]
     bound = bind(recipe, base)
     desk = Desk(bound.task, base, Shelf(cache_folder()), Shelf(out / "steps"))
     several = sum(len(protocol.splits) for protocol in recipe.protocols) > 1
-    steps: list[Step] = []
+    steps = fetches
     costs: dict[str, Cost] = {}
     for protocol in recipe.protocols:
         for seed in protocol.splits:
@@ -70,6 +79,68 @@ def plan(recipe: Recipe, base: Path, out: Path) -> list[Step]:
             walk.through()
             steps += walk.steps
     return [*steps, _report(recipe, out, steps)]
+
+
+def away(recipe: Recipe) -> dict[str, str]:
+    """The packs and weights that a run would fetch first, each with a note on it."""
+    packs = [str(data.pack) for data in _sources(recipe) if _not_here(data)]
+    found = {name: f"rows not here yet: {find_pack(name).note}" for name in packs}
+    trained = [(str(one.model), one.settings) for one in _trained(recipe.teacher)]
+    for family, settings in (*trained, *((one.model, one.settings) for one in recipe.students)):
+        source = _weights_away(family, settings)
+        if source is not None:
+            found[source] = "weights not here yet"
+    return found
+
+
+def _sources(recipe: Recipe) -> list[Data]:
+    return [recipe.data, *(Data.model_validate(spec) for spec in recipe.data.unlabelled if "make" not in spec)]
+
+
+def _not_here(data: Data) -> bool:
+    """Whether rows are in a pack that would have to be fetched; a pack that is none is for `check` to tell of."""
+    try:
+        return data.pack is not None and not find_pack(data.pack).here
+    except UserError:
+        return False
+
+
+def _weights_away(family: str, settings: Mapping[str, Any]) -> str | None:
+    """The pretrained weights a family starts from, where they would have to be fetched."""
+    try:
+        source = getattr(parts.make("models", family, dict(settings)), "source", None)
+    except UserError:
+        return None
+    return source if isinstance(source, str) and folder_here(source) is None else None
+
+
+def _trained(teacher: Teacher) -> list[Teacher]:
+    """The teacher, or those of its members, that are trained here."""
+    if teacher.model is not None:
+        return [teacher]
+    return [one for member in teacher.members for one in _trained(member)]
+
+
+def _names(recipe: Recipe) -> Iterator[Step]:
+    """The steps of a run whose rows nobody has seen."""
+    task: Task = parts.get("tasks", recipe.task)
+    splits = [(protocol.name, seed) for protocol in recipe.protocols for seed in protocol.splits]
+    for protocol, seed in splits:
+        named = [("baseline", f"baseline {name}") for name in task.baselines]
+        for teacher in _trained(recipe.teacher):
+            named += [("teacher", f"teacher {teacher.title}")] * _choices(teacher.choose)
+        named.append(("label", "all rows"))
+        for student in recipe.students:
+            count = _choices(student.choose) + len(recipe.seeds) - 1
+            named += [("student", student.title)] * count
+            named += [("scratch", f"{student.title} without a teacher")] * count
+        place = f"{protocol} {seed}: " if len(splits) > 1 else ""
+        for kind, name in (*named, ("evaluate", "everybody, test rows")):
+            yield Step(kind, f"{place}{name}", False, None, None, "rows unknown")
+
+
+def _choices(choices: Mapping[str, list[Any]]) -> int:
+    return math.prod(map(len, choices.values()))
 
 
 def _report(recipe: Recipe, out: Path, steps: list[Step]) -> Step:
@@ -124,6 +195,13 @@ class _Walk:
         seeds: tuple[int, ...], *, teacher: bool = False,
     ) -> None:  # fmt: skip
         """The steps of choosing on the first seed, and of training the others with what was chosen."""
+        source = _weights_away(lesson.family, lesson.settings)
+        if source is not None:
+            every = [lesson.title] * _choices(choices) + [f"{lesson.title}, seed {seed}" for seed in seeds[1:]]
+            self.steps += [Step(kind, f"{self.place}{name}", False, None, None, f"needs {source}") for name in every]
+            for _ in seeds:
+                self._judges(None, None)
+            return
         ready = not teacher or lesson.knowledge is not None
         tried = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
         first = [with_choice(lesson, chosen) if chosen else lesson for chosen in tried]
@@ -171,7 +249,7 @@ class _Walk:
     def _tutor(self, teacher: Teacher) -> Predictor | None:
         """The teacher, where all its trainings are done; steps for those that are not."""
         models, judging = len(self.models), len(self.judging)
-        for member in self._trained(teacher):
+        for member in _trained(teacher):
             lesson = teacher_lesson(self.bound.recipe, member, self.problem)
             self._train("teacher", lesson, self.desk.cache, "teachers", member.choose, (member.seed,))
         trained, told = self.models[models:], self.judging[judging:]
@@ -185,15 +263,10 @@ class _Walk:
         self.models.append(predictor)
         return predictor
 
-    def _trained(self, teacher: Teacher) -> list[Teacher]:
-        if teacher.model is not None:
-            return [teacher]
-        return [one for member in teacher.members for one in self._trained(member)]
-
     def _label(self, recipe: Recipe, tutor: Predictor | None) -> Store | None:
         """The store, be it still empty, where the teacher is at hand."""
         rows = taught_rows(self.problem)
-        name = f"{self.place}{len(rows):,} rows"
+        name = f"{self.place}{counted(len(rows), 'row')}"
         kept = kept_of(recipe, self.bound.task)
         if tutor is None:
             cost = self._unasked(recipe, rows)
@@ -218,13 +291,16 @@ class _Walk:
         """An untrained teacher answers as fast as a trained one."""
         if recipe.teacher.model is None:
             return Cost(None, None, None, "known once the teacher is at hand")
+        source = _weights_away(recipe.teacher.model, recipe.teacher.settings)
+        if source is not None:
+            return Cost(None, None, None, f"needs {source}")
         lesson = teacher_lesson(recipe, recipe.teacher, self.problem)
         made = fresh(self.desk.task, replace(lesson, rows=lesson.rows.slice(0, 2)))
         return labelling_cost(made.model, rows, batch=recipe.teacher.batch, kept=kept_of(recipe, self.bound.task))
 
     def _evaluate(self) -> None:
         test, task = self.problem.test, self.desk.task
-        name = f"{self.place}{len(self.models)} models, {len(test):,} test rows"
+        name = f"{self.place}{counted(len(self.models), 'model')}, {counted(len(test), 'test row')}"
         wanted = [None if m is None else judged_key(task, m, test, self.problem) for m in self.models]
         done = all(key is not None and self.desk.shelf.has("judged", key) for key in wanted)
         if done:

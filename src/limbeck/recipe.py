@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,11 +21,12 @@ from pydantic import (
 from limbeck.artifact import Export
 from limbeck.bounds import Range, Tune
 from limbeck.errors import Mistake, RecipeError, UserError
+from limbeck.form import Blank, Form
 from limbeck.knowledge import Knowledge
 from limbeck.split import Split
 from limbeck.types import fingerprint
 from limbeck.weight import Found, Schedule
-from limbeck.yaml_lines import Lines, change, dotted, load
+from limbeck.yaml_lines import Lines, Place, change, load
 
 Positive = Annotated[int, Field(gt=0)]
 
@@ -307,6 +308,34 @@ class Recipe(Strict):
         return fingerprint("recipe", 1, recipe=self.model_dump(mode="json", by_alias=True))
 
 
+BLANKS: Mapping[str, Blank] = {
+    "task": lambda _: "",
+    "data": lambda _: {"path": ""},
+    "protocols": lambda i: {"name": f" {i}", "split": {"kind": "random"}},
+    "teacher": lambda _: {"model": ""},
+    "students": lambda i: {"model": "", "name": f" {i}"},
+    "objective": lambda _: {"loss": ""},
+}
+"""What stands for a key that must be given where what was typed cannot be read; nothing more is said of it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A recipe as far as its form allows.
+
+    Args:
+        recipe: with blanks where `untold` says; none where too little can be read.
+        lines: where the user typed what.
+        mistakes: of its form.
+        untold: places of which nothing more is to be said.
+    """
+
+    recipe: Recipe | None
+    lines: Lines
+    mistakes: list[Mistake]
+    untold: set[Place]
+
+
 def read(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
     """Read and validate a recipe.
 
@@ -317,56 +346,44 @@ def read(path: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
     Raises:
         RecipeError: everything that is wrong with its form, with lines.
     """
+    return parse(text_of(path), source=str(path), changes=changes)
+
+
+def text_of(path: Path) -> str:
+    """A recipe file's text.
+
+    Raises:
+        UserError: there is no such file, or it is not text.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"no recipe at {path}") from None
     except IsADirectoryError:
         raise UserError(f"{path} is a folder; name a recipe file in it") from None
     except UnicodeDecodeError as wrong:
         raise UserError(f"{path} is not UTF-8 text: byte {wrong.start} is {wrong.object[wrong.start]:#04x}") from None
-    return parse(text, source=str(path), changes=changes)
 
 
 def parse(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> tuple[Recipe, Lines]:
     """The same from text."""
+    found = reading(text, source=source, changes=changes)
+    if found.recipe is None or found.mistakes:
+        raise RecipeError(source, found.mistakes)
+    return found.recipe, found.lines
+
+
+def reading(text: str, *, source: str = "recipe", changes: Sequence[str] = ()) -> Reading:
+    """What a text says, and what is wrong with its form.
+
+    Raises:
+        RecipeError: it is no YAML, or no mapping.
+        UserError: a change that leads nowhere.
+    """
     said, lines = load(text, source)
-    twice = lines.doubled
     for wanted in changes:
         change(said, wanted)
-    try:
-        recipe = Recipe.model_validate(said)
-    except ValidationError as wrong:
-        told: list[dict[str, Any]] = [dict(e) for e in wrong.errors()]
-        # A list whose one member is wrong counts as too short to pydantic; the member's own mistake says more.
-        inner = {tuple(e["loc"])[:-1] for e in told} | {tuple(e["loc"])[:1] for e in told if len(e["loc"]) > 1}
-        told = [e for e in told if e["type"] != "too_short" or tuple(e["loc"]) not in inner]
-        raise RecipeError(source, twice + [_mistake(e, lines) for e in told]) from None
-    if twice:
-        raise RecipeError(source, twice)
-    return recipe, lines
-
-
-def _mistake(error: dict[str, Any], lines: Lines) -> Mistake:
-    path = tuple(error["loc"])
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        near = difflib.get_close_matches(str(path[-1]), _keys(path[:-1]), n=1)
-        message = f"unknown key '{path[-1]}'" + (f"; did you mean '{near[0]}'?" if near else "")
-    elif error["type"] == "missing":
-        message = f"the key '{path[-1]}' is missing"
-    elif "input" in error and not isinstance(error["input"], dict | list | tuple):
-        message = f"{message[0].lower()}{message[1:]}, found {error['input']!r}"
-    return Mistake(message, lines.of(path), dotted(path))
-
-
-def _keys(path: tuple[str | int, ...]) -> list[str]:
-    model: Any = Recipe
-    for step in path:
-        if isinstance(step, int) or not isinstance(model, type) or not issubclass(model, BaseModel):
-            continue
-        field = model.model_fields.get(step)
-        annotation: Any = field.annotation if field else None
-        inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
-        model = inner[0] if inner else annotation
-    return list(getattr(model, "model_fields", {}) or getattr(model, "__dataclass_fields__", {}))
+    lists = frozenset({"protocols", "students", "objective"})
+    form = Form(Recipe, said, lines, BLANKS, lists, list(lines.doubled))
+    recipe = form.read()
+    return Reading(None if lines.circular else recipe, lines, form.mistakes, form.untold)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from limbeck.bind import Bound, alone, bind, knowledge_of, objective_of, problem
 from limbeck.cache import cache_folder
 from limbeck.compose import compose, disagreements, write
 from limbeck.errors import UserError, few
-from limbeck.forgetting import note_run
+from limbeck.forgetting import note_run, outdated
 from limbeck.knowledge import Knowledge
 from limbeck.ledger import read_origins
 from limbeck.model import Model
@@ -36,6 +37,8 @@ from limbeck.types import Axis, Predictor, Rows, fingerprint
 from limbeck.verbs.export import About
 from limbeck.verbs.label import Labelling, label, seconds_of
 from limbeck.weight import Schedule, Weight
+
+Flow = Literal["run", "tune"]
 
 
 @dataclass
@@ -69,7 +72,7 @@ def run(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None) 
         ParityRefused: the exported student does not answer as the student does.
         Diverged: a training does not hold.
     """
-    desk, bound = begin(recipe, base, out, teller)
+    desk, bound = begin(recipe, base, out, teller, flow="run")
     outcomes = []
     for protocol in recipe.protocols:
         splits = [descended(desk, recipe, labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
@@ -87,6 +90,9 @@ def reported(desk: Desk, bound: Bound, outcomes: Sequence[Outcome], out: Path) -
         desk.shelf.took("report", key, time.monotonic() - start - (desk.shelf.made - before))
     found = replace(found, seconds=dict(desk.seconds))
     write(found, rows, out)
+    for left in outdated(out):  # what this report has was made anew without them
+        desk.teller.say(f"  {left} is removed: it learnt from people who asked to be forgotten")
+        shutil.rmtree(left)
     return found
 
 
@@ -159,24 +165,46 @@ def origin_of(out: Path, changes: Sequence[str] = ()) -> tuple[Recipe, Path]:
     return read(out / "recipe.yaml", changes)[0], Path(base)
 
 
-def begin(recipe: Recipe, base: Path, out: Path, teller: Teller | None) -> tuple[Desk, Bound]:
-    """Open the rows, and a folder that says what is run in it."""
+def flow_of(out: Path) -> Flow | None:
+    """What makes the report and the artifacts of a folder; none where nothing has yet."""
+    file = out / "run.json"
+    said: Flow | None = json.loads(file.read_text(encoding="utf-8")).get("flow") if file.is_file() else None
+    return said
+
+
+def begin(recipe: Recipe, base: Path, out: Path, teller: Teller | None, flow: Flow | None = None) -> tuple[Desk, Bound]:
+    """Open the rows, and a folder that says what is run in it.
+
+    Args:
+        recipe: as read.
+        base: the folder its paths count from.
+        out: the folder.
+        teller: where progress goes.
+        flow: what will make its report; none for steps that make none.
+    """
     teller = teller or Teller()
     with teller.bar("opening rows"):
         bound = bind(recipe, base)
-    _check_owner(recipe, out)
+    _check_owner(recipe, out, flow)
     atomic.replace(out / "recipe.yaml", recipe_text(recipe).encode())
-    atomic.replace(out / "run.json", json.dumps({"base": str(base.resolve())}).encode())
+    said = {"base": str(base.resolve()), "flow": flow or flow_of(out)}
+    atomic.replace(out / "run.json", json.dumps(said).encode())
     note_run(out)
     return Desk(bound.task, base, Shelf(cache_folder(), teller), Shelf(out / "steps", teller), teller), bound
 
 
-def _check_owner(recipe: Recipe, out: Path) -> None:
+def _check_owner(recipe: Recipe, out: Path, flow: Flow | None = None) -> None:
     """A folder keeps to one question about one source of rows: another's report and artifacts are not to be mixed in.
 
     Raises:
-        UserError: another recipe ran here.
+        UserError: another recipe ran here, or `limbeck tune` where now `limbeck run` would, or the other way round.
     """
+    before = flow_of(out)
+    if flow and before and flow != before:
+        raise UserError(
+            f"{out} holds what `limbeck {before}` made, whose report and artifacts `limbeck {flow}` would replace; "
+            "name another folder with --out, or delete that one"
+        )
     if not ((out / "recipe.yaml").is_file() and (out / "run.json").is_file()):
         return
     was, now = ((one.task, one.data.pack or str(one.data.path)) for one in (origin_of(out)[0], recipe))
@@ -207,7 +235,11 @@ def _about(bound: Bound) -> About:
         columns=(),
         report=Report(task=recipe.task, data=data),
         recipe=_yaml(_nameless(recipe.model_dump(mode="json", by_alias=True))),
-        fingerprints={"source": bound.source.rows.fingerprint, "recipe": recipe.fingerprint},
+        fingerprints={
+            "rows": bound.source.rows.source,
+            "source": bound.source.rows.fingerprint,
+            "recipe": recipe.fingerprint,
+        },
         card=card,
     )
 

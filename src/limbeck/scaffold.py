@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import difflib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +15,39 @@ import yaml
 from limbeck import parts
 from limbeck.draft import distinct, line
 from limbeck.errors import UserError
-from limbeck.table import check_text, find_file, reader_for
+from limbeck.table import check_encoding, check_text, find_file, reader_for
 from limbeck.task import Task
 from limbeck.types import Rows
 
 NAMES = {
-    "user": ("user", "customer", "client", "member", "visitor", "buyer", "shopper", "session", "account", "household"),
-    "item": ("item", "product", "sku", "article", "goods", "asin", "movie", "film", "offer"),
-    "time": ("time", "timestamp", "date", "datetime", "at", "when", "day", "created", "ts"),
-    "text": ("text", "review", "comment", "content", "body", "message", "description", "title", "sentence", "query"),
-    "label": ("label", "class", "category", "sentiment", "target", "stars", "rating", "score", "polarity", "y"),
-    "weight": ("weight", "weights"),
-    "split": ("split", "part", "fold"),
-    "id": ("id", "rowid", "uid", "index"),
-}
-"""Words that columns of a role are called by."""
+    "user": (
+        "user", "customer", "client", "member", "visitor", "buyer", "shopper", "session", "account", "household",
+        "用户", "用戶", "顾客", "客户", "会员", "买家", "访客", "账号", "账户", "评论人", "评论者",
+    ),
+    "item": (
+        "item", "product", "sku", "article", "goods", "asin", "movie", "film", "offer",
+        "商品", "产品", "產品", "物品", "货品", "货号", "电影", "菜品",
+    ),
+    "time": (
+        "time", "timestamp", "date", "datetime", "at", "when", "day", "created", "ts",
+        "时间", "時間", "时间戳", "日期", "时刻",
+    ),
+    "text": (
+        "text", "review", "comment", "content", "body", "message", "description", "title", "sentence", "query",
+        "评论", "評論", "评价", "内容", "文本", "正文", "留言", "反馈", "描述", "标题", "句子",
+    ),
+    "label": (
+        "label", "class", "category", "sentiment", "target", "stars", "rating", "score", "polarity", "y",
+        "标签", "標籤", "类别", "分类", "情感", "评分", "評分", "打分", "得分", "星级", "极性",
+    ),
+    "weight": ("weight", "weights", "权重"),
+    "split": ("split", "part", "fold", "划分", "拆分"),
+    "id": ("id", "rowid", "uid", "index", "编号", "序号", "行号"),
+}  # fmt: skip
+"""Words that columns of a role are called by; Chinese ones stand within a name, without spaces around them."""
+
+CHINESE = tuple(word for role, words in NAMES.items() if role != "id" for word in words if not word.isascii())
+"""Without 编号 and the like, which stand behind what they number."""
 
 CLASSES = 50
 """Different labels at most; more are no classes."""
@@ -41,7 +60,7 @@ class Scaffold:
     Args:
         text: YAML with comments.
         task: the question chosen.
-        roles: role -> column, as guessed.
+        roles: role -> column, as given and guessed.
     """
 
     text: str
@@ -49,26 +68,36 @@ class Scaffold:
     roles: dict[str, str]
 
 
-def scaffold(file: Path, folder: Path, task: str | None = None) -> Scaffold:
+def scaffold(
+    file: Path,
+    folder: Path,
+    task: str | None = None,
+    encoding: str = "utf-8",
+    *,
+    given: Mapping[str, str] | None = None,
+) -> Scaffold:
     """Look at a file and write a recipe for it.
 
     Args:
         file: of rows, in any format that is read.
         folder: where the recipe will lie; a file inside it is named relatively.
         task: the question; by default the one that the columns answer.
+        encoding: of a CSV file's text.
+        given: role -> column, where a guess would fail; the other roles are guessed.
 
     Raises:
-        UserError: the file cannot be read, or its columns answer no question that is known here.
+        UserError: the file cannot be read, its columns answer no question that is known here, or what is given
+            does not fit them.
     """
     path = _named(file, folder)
-    settings = _settings(find_file(path, folder), path)
+    settings = _settings(find_file(path, folder), path, encoding)
     rows = parts.make("data", reader_for(path), {"path": path, **settings}).read(folder).rows
-    roles = guess(rows)
+    roles = guess(rows, _there(given or {}, rows))
     fitting = _fitting(roles)
     if task is None and not fitting:
         wanted = "; ".join(f"'{one.name}' needs {' and '.join(one.roles)}" for one in _drafted())
         raise UserError(
-            f"the columns {', '.join(rows.names)} suggest no task ({wanted}); rename them, or write a recipe by hand"
+            f"the columns {', '.join(rows.names)} suggest no task ({wanted}); say which is which: --role NAME=COLUMN"
         )
     chosen = parts.get("tasks", task) if task else fitting[0]
     if chosen.draft is None:
@@ -78,9 +107,13 @@ def scaffold(file: Path, folder: Path, task: str | None = None) -> Scaffold:
     if lacking:
         raise UserError(
             f"no column of {path} looks like the role {' or '.join(map(repr, lacking))} of task '{chosen.name}'; "
-            f"there are: {', '.join(rows.names)}. Rename one, or write data.roles by hand"
+            f"there are: {', '.join(rows.names)}. Say which one does: --role {lacking[0]}=COLUMN"
         )
-    used = {role: roles[role] for role in (*chosen.roles, *chosen.optional_roles, "id", "split") if role in roles}
+    read = (*chosen.roles, *chosen.optional_roles, "id", "split")
+    unread = [role for role in given or () if role not in read]
+    if unread:
+        raise UserError(f"task '{chosen.name}' has no use for the role '{unread[0]}'; it reads: {', '.join(read)}")
+    used = {role: roles[role] for role in read if role in roles}
     lines = [
         f"# Written by `limbeck init {file.name}` from a look at its columns: guesses, to be read and mended.",
         *(f"# The columns answer '{one.name}' too: --task {one.name}" for one in fitting if one is not chosen),
@@ -96,12 +129,22 @@ def scaffold(file: Path, folder: Path, task: str | None = None) -> Scaffold:
     return Scaffold("\n".join(line.rstrip() for line in lines) + "\n", chosen.name, used)
 
 
-def guess(rows: Rows) -> dict[str, str]:
-    """Role -> column, by name first and by what a column holds; roles that rows bring already stay."""
-    roles = {role: column for role, column in rows.roles.items() if isinstance(column, str)}
+def _there(given: Mapping[str, str], rows: Rows) -> Mapping[str, str]:
+    for role, column in given.items():
+        if column not in rows.names:
+            near = difflib.get_close_matches(column, rows.names, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are: {', '.join(rows.names)}"
+            raise UserError(f"--role {role}={column}: there is no column '{column}'; {hint}")
+    return given
+
+
+def guess(rows: Rows, given: Mapping[str, str]) -> dict[str, str]:
+    """Role -> column, by name first and by what a column holds; roles given, or brought by the rows, stay."""
+    brought = {role: column for role, column in rows.roles.items() if isinstance(column, str)}
+    roles = {**{role: column for role, column in brought.items() if column not in given.values()}, **given}
     for role in ("split", "id", "weight", "time", "user", "item", "label", "text"):
         fitting = [name for name in rows.names if name not in roles.values() and FITS[role](rows, name)]
-        named = [name for name in fitting if _words(name) & set(NAMES[role])]
+        named = [name for name in fitting if _calls(name, role)]
         if role in roles:
             continue
         if role == "text" and fitting:
@@ -115,7 +158,22 @@ def guess(rows: Rows) -> dict[str, str]:
 
 
 def _rank(role: str, name: str) -> int:
-    return min(NAMES[role].index(word) for word in _words(name) & set(NAMES[role]))
+    return min(NAMES[role].index(word) for word in _calls(name, role))
+
+
+def _calls(name: str, role: str) -> set[str]:
+    """The words of a column's name that a role is called by."""
+    return {*_words(name), _last(name)} & set(NAMES[role])
+
+
+def _last(name: str) -> str:
+    """The Chinese word a name ends on, for that says what it is: 评论时间 is a time.
+
+    >>> _last("评论时间"), _last("用户ID"), _last("price")
+    ('时间', '用户', '')
+    """
+    held = [word for word in CHINESE if word in name]
+    return max(held, key=lambda word: (name.rfind(word) + len(word), len(word)), default="")
 
 
 def _words(name: str) -> set[str]:
@@ -142,7 +200,8 @@ def _whole(rows: Rows, name: str) -> bool:
 
 
 def _length(rows: Rows, name: str) -> float:
-    return float(pc.mean(pc.utf8_length(rows.table.column(name))).as_py() or 0.0)
+    """Mean bytes of a text: a Chinese character says as much as half a word, and has three."""
+    return float(pc.mean(pc.binary_length(rows.table.column(name))).as_py() or 0.0)
 
 
 def _fits_text(rows: Rows, name: str) -> bool:
@@ -203,15 +262,20 @@ def _named(file: Path, folder: Path) -> str:
     return str(file.resolve().relative_to(folder.resolve()) if inside else file.resolve())
 
 
-def _settings(file: Path, path: str) -> dict[str, str]:
-    """What a reader must be told: of a CSV, what stands between its cells."""
-    if reader_for(path) != "csv" or path.lower().endswith(".tsv"):
+def _settings(file: Path, path: str, encoding: str) -> dict[str, str]:
+    """What a reader must be told: of a CSV, its encoding and what stands between its cells."""
+    told = {} if check_encoding(encoding) == "utf-8" else {"encoding": encoding}
+    if reader_for(path) != "csv":
+        if told:
+            raise UserError(f"{path} is read as the UTF-8 that its format has; only a CSV has another encoding")
         return {}
-    check_text(file)
-    with file.open(encoding="utf-8-sig") as opened:
+    check_text(file, encoding)
+    with file.open(encoding=encoding if told else "utf-8-sig") as opened:
         header = opened.readline()
     found = max(",;\t|", key=header.count)
-    return {} if found == "," or found not in header else {"delimiter": found}
+    if found == "," or found not in header or path.lower().endswith(".tsv"):
+        return told
+    return {**told, "delimiter": found}
 
 
 def _yaml(value: Any) -> str:

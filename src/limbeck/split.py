@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limbeck.errors import UserError
+from limbeck.errors import UserError, counted
 from limbeck.mix import mix
 from limbeck.types import Array, Rows, fingerprint
 
@@ -90,7 +90,7 @@ def assign(rows: Rows, split: Split) -> Array:
         UserError: a role or column is missing, or a part would be empty.
     """
     if len(rows) < len(PARTS):
-        raise UserError(f"{len(rows)} rows cannot fill three parts; at least 3 were wanted")
+        raise UserError(f"{counted(len(rows), 'row')} cannot fill three parts; at least 3 were wanted")
     part = _KINDS[split.kind](rows, split)
     wanted = [share > 0 for share in split.shares] if split.kind in _SHARED and split.cut is None else [True] * 3
     counts = np.bincount(part, minlength=4)

@@ -11,7 +11,7 @@ import numpy as np
 
 from limbeck import atomic, ledger
 from limbeck.chunk import Chunk, chunks, persons
-from limbeck.errors import StoreDamaged, UnknownKey, UserError
+from limbeck.errors import StoreDamaged, UnknownKey, UserError, counted
 from limbeck.knowledge import CHANGED, Knowledge, join, keep, plain_type, unpack
 from limbeck.lookup import KeyIndex
 from limbeck.shard import (
@@ -166,7 +166,7 @@ class Store:
             kept.append(keep(self.knowledge, piece, chunk.id[rows], chunk.view[rows]))
             start = rows.stop
         if start != len(chunk) or not kept:
-            raise UserError(f"the teacher answered {start} rows of a chunk of {len(chunk)}")
+            raise UserError(f"the teacher answered {counted(start, 'row')} of a chunk of {len(chunk)}")
         with atomic.locked(self._shards, alone=False):
             record, data = build(self.settings, chunk, join(kept), self.forgotten)
             _alike([*list(self.records.values())[:1], record])
@@ -283,7 +283,8 @@ class Store:
         if len(unknown):
             return UnknownKey(
                 f"the store holds nothing about {len(unknown)} of the {len(id)} rows asked for "
-                f"({_some(id, view, unknown)}); it holds {len(self)} rows: label the others, or leave them out"
+                f"({_some(id, view, unknown)}); it holds {counted(len(self), 'row')}: label the others, or leave "
+                "them out"
             )
         lost = np.flatnonzero(rows >= self._index[1][-1])
         return UnknownKey(

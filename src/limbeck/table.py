@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from limbeck import parts
 from limbeck.atomic import replacing
@@ -26,6 +27,8 @@ Roles = dict[str, str | list[str]]
 ROLES = ("id",)
 """The role that is read here, whatever the task."""
 NEVER_MISSING = ("user", "item", "time", "weight")
+NO_LABEL = ("", "nan", "null")
+"""How other tools write a label that is missing among labels that are text, in capitals or not."""
 
 
 def reader_for(path: str) -> str:
@@ -93,12 +96,21 @@ def digest(file: Path) -> str:
         raise UserError(f"{file.name} cannot be read: {wrong}") from wrong
 
 
-def check_text(file: Path, encoding: str = "utf-8") -> None:
-    """Refuse a file that is not text of this encoding, naming the first wrong byte and its line."""
+def check_encoding(encoding: str) -> str:
+    """The name of an encoding as Python spells it.
+
+    >>> check_encoding("UTF8")
+    'utf-8'
+    """
     try:
-        decoder = codecs.getincrementaldecoder(encoding)()
+        return codecs.lookup(encoding).name
     except LookupError:
         raise UserError(f"there is no encoding '{encoding}'; use a name such as utf-8, gb18030 or latin-1") from None
+
+
+def check_text(file: Path, encoding: str = "utf-8") -> None:
+    """Refuse a file that is not text of this encoding, naming the first wrong byte and its line."""
+    decoder = codecs.getincrementaldecoder(check_encoding(encoding))()
     read, lines = 0, 1
     with file.open("rb") as opened:
         while True:
@@ -110,8 +122,8 @@ def check_text(file: Path, encoding: str = "utf-8") -> None:
                 line = lines + wrong.object[pending : wrong.start].count(b"\n")
                 byte = read - pending + wrong.start
                 raise UserError(
-                    f"{file.name}: byte {byte} (line {line}) is not {encoding}; "
-                    f"save the file as UTF-8 or name its encoding (CSV: data.encoding)"
+                    f"{file.name}: byte {byte} (line {line}) is not {encoding}; save the file as "
+                    "UTF-8 or, of a CSV, name its encoding (data.encoding in a recipe, else --encoding)"
                 ) from None
             if not chunk:
                 return
@@ -225,7 +237,8 @@ def source_of(
 ) -> Source:
     """Rows with their ids and roles, checked.
 
-    A row's id is its position, or the whole number in the column with the role `id`.
+    A row's id is its position, or the whole number in the column with the role `id`. A label of text that says it is
+    missing (`NaN`, `nan`, `null`, or nothing but spaces) is null from here on.
 
     Args:
         table: (N,) rows.
@@ -238,6 +251,9 @@ def source_of(
         UserError: a role names no column, ids repeat, or a value that must be there is missing.
     """
     named = _named(roles, table.column_names)
+    label = named.get("label")
+    if isinstance(label, str):
+        table = table.set_column(table.column_names.index(label), label, _said(table.column(label)))
     column = named.get("id")
     if isinstance(column, str):
         rows = Rows(table, _ids(table.column(column), column), fingerprint("source", 1, rows=source, id=column), named)
@@ -267,6 +283,15 @@ def _named(
     return named
 
 
+def _said(labels: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The labels, null where text says that there is none."""
+    plain = labels.cast(labels.type.value_type) if pa.types.is_dictionary(labels.type) else labels
+    if not (pa.types.is_string(plain.type) or pa.types.is_large_string(plain.type)):
+        return labels
+    none = pc.is_in(pc.utf8_lower(pc.utf8_trim_whitespace(plain)), value_set=pa.array(NO_LABEL, plain.type))
+    return pc.if_else(none, pa.scalar(None, plain.type), plain) if pc.any(none).as_py() else labels
+
+
 def _ids(column: pa.ChunkedArray, name: str) -> Array:
     if not pa.types.is_integer(column.type) or column.null_count:
         found = f"{column.null_count} empty values" if pa.types.is_integer(column.type) else f"{column.type} values"
@@ -287,8 +312,9 @@ def _ids(column: pa.ChunkedArray, name: str) -> Array:
 def check_roles(rows: Rows) -> None:
     """Refuse rows whose user, item, time or weight is missing, and text that is not text.
 
-    Missing is null, NaN, or an empty string. A class may be missing, for a task can have a use for rows
-    without a label; a label in floating point is a measurement, and one that is missing an accident.
+    Missing is null, NaN, or an empty string; a label of text may also say so. A class may be missing, for a task
+    can have a use for rows without a label; a label in floating point is a measurement, and one that is missing an
+    accident.
 
     Raises:
         UserError: with the count and the first ids.
@@ -322,6 +348,6 @@ def _need(rows: Rows, role: str, mend: str) -> None:
     where = np.flatnonzero(rows.missing(name))
     if len(where):
         raise UserError(
-            f"{len(where)} of {len(rows)} rows have no {role}: column '{name}' is empty or not a number "
+            f"{len(where)} of {len(rows)} rows have no {role}: column '{name}' is empty, null or NaN "
             f"at id {few(rows.id[where].tolist())}; {mend}"
         )

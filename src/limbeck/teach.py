@@ -18,7 +18,7 @@ import torch
 from limbeck import parts
 from limbeck.bind import hard_name, objective_of, with_losses, with_settings
 from limbeck.encoder import Encoder
-from limbeck.errors import Stopped, UserError, few
+from limbeck.errors import Stopped, UserError, counted, few
 from limbeck.loader import TableLoader
 from limbeck.model import Family, Model
 from limbeck.objective import Objective
@@ -253,7 +253,9 @@ def with_choice(lesson: Lesson, chosen: Mapping[str, Any]) -> Lesson:
 def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path, stop: Stop | None) -> None:
     family = parts.make("models", lesson.family, dict(lesson.settings))
     start = time.monotonic()
-    desk.teller.say(f"  {lesson.title}: training on {len(lesson.rows):,} rows")
+    # What is fitted has no use for a seed.
+    seeded = lesson.title if hasattr(family, "fit") else f"{lesson.title}, seed {lesson.seed}"
+    desk.teller.say(f"  {seeded}: training on {counted(len(lesson.rows), 'row')}")
     with desk.teller.bar(f"{lesson.title}: fitting its encoder"):
         encoder = lesson.encoder(family)
     outputs = len(lesson.problem.axis)

@@ -69,7 +69,7 @@ def tune(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None,
         GateRefused: the teacher does not beat the trivial baselines.
         Diverged: the training of a picked student does not hold for another seed; a trial that does not, fails alone.
     """
-    desk, bound = begin(recipe, base, out, teller)
+    desk, bound = begin(recipe, base, out, teller, flow="tune")
     storage = storage or f"sqlite:///{(out / 'tune.db').resolve()}"
     protocol = recipe.protocols[0].model_copy(update={"splits": recipe.protocols[0].splits[:1]})
     split = descended(desk, recipe, labelled_split(desk, bound, protocol, protocol.splits[0]))

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from limbeck.errors import NoSuchName, UserError
+from limbeck.errors import NoSuchName, UserError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -98,14 +98,14 @@ class Key:
 
 
 class Batch(Mapping[str, Any]):
-    """Some rows as columns, by name: a tensor, a list of str for text, or `Lists`; always with the key."""
+    """Some rows as columns, by name: a tensor, a list (str for text, bytes for pictures), or `Lists`; with the key."""
 
     def __init__(self, columns: Mapping[str, Any], key: Key) -> None:
         self.columns = dict(columns)
         self.key = key
         for name, column in self.columns.items():
             if len(column) != len(key):
-                raise UserError(f"column '{name}' has {len(column)} rows, the batch has {len(key)}")
+                raise UserError(f"column '{name}' has {counted(len(column), 'row')}, the batch has {len(key)}")
 
     def __getitem__(self, name: str) -> Any:
         try:
@@ -315,14 +315,17 @@ def _raw(column: pa.ChunkedArray) -> Any:
         whole = whole.dictionary_decode()
     if pa.types.is_list(whole.type) or pa.types.is_large_list(whole.type):
         offsets = whole.offsets.to_numpy(zero_copy_only=False).astype(np.int64)
-        return Lists(_flat(whole.flatten()), offsets - offsets[0])
+        return Lists(cast(Any, _flat(whole.flatten())), offsets - offsets[0])
     return _flat(whole)
 
 
-def _flat(array: pa.Array) -> Array | list[str]:
+def _flat(array: pa.Array) -> Array | list[str] | list[bytes | None]:
     if pa.types.is_string(array.type) or pa.types.is_large_string(array.type):
         texts: list[str] = pc.fill_null(array, "").to_pylist()
         return texts
+    if pa.types.is_binary(array.type) or pa.types.is_large_binary(array.type):
+        pictures: list[bytes | None] = array.to_pylist()
+        return pictures
     if pa.types.is_temporal(array.type):
         array = pc.cast(pc.cast(array, pa.timestamp("us"), safe=False), pa.int64())
     return np.asarray(array.to_numpy(zero_copy_only=False))

@@ -102,6 +102,7 @@ def _draws(metric: Metric, predictors: Sequence[Sequence[Judgement]], seed: int)
             answer[draw] = units[generator.integers(0, len(units), len(units))].mean(0)
         return answer
     answer = np.empty((RESAMPLES, len(predictors)))
+    resampled = [[_resampled(metric, judgement) for judgement in judged] for judged in predictors]
     # Judgements of one split share their rows, and so share the draw.
     splits: dict[bytes, list[int]] = {}
     for i, judgement in enumerate(predictors[0]):
@@ -111,11 +112,20 @@ def _draws(metric: Metric, predictors: Sequence[Sequence[Judgement]], seed: int)
         for members in splits.values():
             count = len(predictors[0][members[0]].unit)
             rows = generator.integers(0, count, count)
-            for p, judged in enumerate(predictors):
+            for p, judged in enumerate(resampled):
                 for i in members:
-                    values[p][i] = metric({name: c[rows] for name, c in judged[i].columns.items()})
+                    values[p][i] = judged[i](rows)
         answer[draw] = [float(np.mean(v)) for v in values]
     return answer
+
+
+def _resampled(metric: Metric, judged: Judgement) -> Callable[[Array], float]:
+    """The rows drawn to the metric over them; by `metric.resampled` where the metric has a quicker way."""
+    quick = getattr(metric, "resampled", None)
+    if quick is None:
+        return lambda rows: metric({name: column[rows] for name, column in judged.columns.items()})
+    of_counts, count = quick(judged.columns), len(judged.unit)
+    return lambda rows: float(of_counts(np.bincount(rows, minlength=count)))
 
 
 def _interval(draws: Array) -> tuple[float, float]:

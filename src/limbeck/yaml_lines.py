@@ -11,6 +11,7 @@ import yaml
 from limbeck.errors import Mistake, RecipeError, UserError
 
 BOOLEAN = "tag:yaml.org,2002:bool"
+Place = tuple[str | int, ...]
 
 
 class Loader(yaml.SafeLoader):
@@ -47,7 +48,8 @@ def load(text: str, source: str) -> tuple[dict[str, Any], Lines]:
     except yaml.YAMLError as wrong:
         raise RecipeError(source, [Mistake(f"not YAML: {wrong}")]) from None
     if not isinstance(said, dict):
-        raise RecipeError(source, [Mistake("a recipe is a mapping of keys; this is " + type(said).__name__)])
+        what = "empty" if said is None else "a list" if isinstance(said, list) else f"only {text.strip()[:40]!r}"
+        raise RecipeError(source, [Mistake(f"a recipe is a mapping of keys; this is {what}")])
     return said, Lines(node)
 
 
@@ -59,15 +61,17 @@ class Lines:
     """
 
     def __init__(self, node: yaml.Node | None) -> None:
-        self.by_path: dict[tuple[str | int, ...], int] = {}
+        self.by_path: dict[Place, int] = {}
         self.doubled: list[Mistake] = []
+        self.circular = False
         self._walked: set[int] = set()
         if node is not None:
             self._walk(node, (), frozenset())
 
-    def _walk(self, node: yaml.Node, path: tuple[str | int, ...], above: frozenset[int]) -> None:
+    def _walk(self, node: yaml.Node, path: Place, above: frozenset[int]) -> None:
         self.by_path.setdefault(path, node.start_mark.line + 1)
         if id(node) in above:
+            self.circular = True
             self.doubled.append(Mistake("the alias stands for what it stands in", self.of(path), dotted(path)))
         if id(node) in self._walked:
             return  # an alias of what is known; aliases of aliases would take for ever
@@ -90,6 +94,11 @@ class Lines:
         while path and path not in self.by_path:
             path = path[:-1]
         return self.by_path.get(path)
+
+    def also(self, typed: Place, meant: Place) -> None:
+        """Lines of what stands at one place serve another as well: the key there was mistyped."""
+        held = {path: line for path, line in self.by_path.items() if path[: len(typed)] == typed}
+        self.by_path.update({(*meant, *path[len(typed) :]): line for path, line in held.items()})
 
 
 def dotted(path: Sequence[str | int]) -> str:

@@ -17,12 +17,12 @@ HEAVY = ("torch", "numpy", "pyarrow", "onnxruntime", "yaml", "httpx")
 
 
 def raising(monkeypatch: pytest.MonkeyPatch, fault: BaseException) -> None:
-    """Let every command fail alike, on its first look at a recipe."""
+    """Let the list of packs fail, as any command might."""
 
     def fail(*_: object) -> None:
         raise fault
 
-    monkeypatch.setattr("limbeck.recipe.read", fail)
+    monkeypatch.setattr("limbeck.fetch.list_packs", fail)
 
 
 def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -65,7 +65,7 @@ def test_every_fault_has_its_exit_code_and_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: BaseException, code: int
 ) -> None:
     raising(monkeypatch, fault)
-    assert main(["check", "recipe.yaml"]) == code
+    assert main(["data", "list"]) == code
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("limbeck: ")
@@ -75,8 +75,8 @@ def test_every_fault_has_its_exit_code_and_one_line(
 
 def test_a_fault_of_ours_keeps_its_traceback_in_a_file(tmp_path: Path) -> None:
     code = (
-        "import sys, limbeck.recipe; from limbeck.cli import main; sys.argv = ['limbeck', 'check', 'x.yaml'];"
-        "limbeck.recipe.read = lambda *_: 1 / 0; raise SystemExit(main())"
+        "import sys, limbeck.fetch; from limbeck.cli import main; sys.argv = ['limbeck', 'data', 'list'];"
+        "limbeck.fetch.list_packs = lambda: 1 / 0; raise SystemExit(main())"
     )
     done = python("-c", code, TMPDIR=str(tmp_path))
     assert done.returncode == 1
@@ -87,6 +87,14 @@ def test_a_fault_of_ours_keeps_its_traceback_in_a_file(tmp_path: Path) -> None:
     loud = python("-c", code, LIMBECK_DEBUG="1", TMPDIR=str(tmp_path))
     assert loud.returncode == 1
     assert "Traceback" in loud.stderr
+
+
+def test_no_error_names_a_half_written_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raising(monkeypatch, PermissionError(13, "Permission denied", "there/answers.jsonl.tmp.77.aa12"))
+    assert main(["data", "list"]) == 2
+    assert capsys.readouterr().err == "limbeck: there/answers.jsonl: Permission denied\n"
 
 
 def test_a_closed_pipe_is_no_error() -> None:

@@ -87,6 +87,50 @@ def test_a_plan_knows_what_is_done(made: Path, told: Told) -> None:
     assert weight == rows * (2 * items + 16 + 8), "float16 scores, the key, and whose each row is"
 
 
+@pytest.fixture
+def nothing_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An empty cache, and nobody who would fill it."""
+
+    def fetched(*_: object) -> None:
+        raise AssertionError("a plan fetches nothing")
+
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "empty"))
+    monkeypatch.setattr("limbeck.fetch.get_pack", fetched)
+    monkeypatch.setattr("limbeck.pretrained.bring_folder", fetched)
+    monkeypatch.setattr("limbeck.models.transformer.bring_folder", fetched)
+
+
+def test_a_plan_fetches_no_rows_and_names_every_step(made: Path, told: Told, nothing_here: None) -> None:
+    text = RECIPE.replace("path: buys.csv\n  roles: {user: user, item: item}", "pack: ml-100k")
+    (made / "films.yaml").write_text(text)
+    said = told("run", "films.yaml", "--plan")
+    kinds = [step["kind"] for step in said["steps"]]
+    own = [step["kind"] for step in told("run", "shop.yaml", "--plan")["steps"]]
+    assert kinds == ["fetch", *own]
+    fetch, baseline, *_ = said["steps"]
+    assert fetch["name"] == "ml-100k"
+    assert fetch["note"].startswith("rows not here yet: 100,000 ratings")
+    assert baseline["note"] == "rows unknown"
+    assert said["seconds"] is None
+
+
+def test_a_plan_fetches_no_weights_and_tells_what_else_it_can(made: Path, told: Told, nothing_here: None) -> None:
+    lines = [f"{'good' if i % 2 else 'bad'} thing number {i},{i % 2}" for i in range(60)]
+    (made / "reviews.csv").write_text("text,label\n" + "\n".join(lines) + "\n")
+    (made / "reviews.yaml").write_text(
+        "task: classify_text\ndata: {path: reviews.csv, roles: {text: text, label: label}}\n"
+        "protocols: [{name: random, split: {kind: random}}]\nteacher: {model: transformer}\n"
+        "students: [{model: bag_of_embeddings, width: 4}]\nobjective: [{loss: hard}, {loss: kl}]\nseeds: [0, 1]\n"
+    )
+    steps = told("run", "reviews.yaml", "--plan")["steps"]
+    notes = {step["kind"]: (step["seconds"], step["note"]) for step in steps}
+    assert [step["kind"] for step in steps[:1]] == ["fetch"]
+    assert notes["fetch"] == (None, "weights not here yet")
+    assert notes["teacher"] == notes["label"] == (None, "needs pack:minilm")
+    assert notes["student"][0] > 0
+    assert notes["scratch"][0] > 0
+
+
 def test_steps_by_themselves_find_what_the_run_did(made: Path, told: Told) -> None:
     told("run", "shop.yaml")
     (store,) = told("label", "shop.yaml")
@@ -111,6 +155,34 @@ def test_artifact_model_and_store_are_judged_by_one_function(made: Path, told: T
     (store,) = told("label", "shop.yaml")
     (teacher,) = told("evaluate", "shop.yaml", "--predictor", store["store"], "--part", "train")["judged"]
     assert 0 < teacher["metrics"]["ndcg@10"] <= 1
+
+
+def test_every_training_says_its_seed_and_what_has_none_does_not(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["distill", "shop.yaml", "--out", "runs/seeds", "--set", "teacher.l2=21.0"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "training on" in line]
+    assert "  teacher ease: training on 45 rows" in said
+    assert "  small (dropout 0.0), seed 0: training on 45 rows" in said
+    assert len(said) == len(set(said)) == 1 + 2 * 3
+
+
+def test_an_artifact_is_not_judged_on_rows_it_may_have_learnt_from(
+    made: Path, told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told("run", "shop.yaml")
+    (artifact,) = told("export", "runs/shop")
+    ask = ["evaluate", "shop.yaml", "--predictor", artifact["path"]]
+    own = told(*ask, "--split", 0)
+    assert own == told(*ask)
+    assert main([*ask, "--split", "1"]) == 2
+    said = capsys.readouterr().err
+    assert "was taught on another division of these rows (protocol 'random', split 0)" in said
+    assert main([*ask, "--set", "protocols.0.split.shares=[6, 2, 2]"]) == 2
+    assert "another division" in capsys.readouterr().err
+    lines = (made / "buys.csv").read_text().splitlines()
+    (made / "later.csv").write_text("\n".join([lines[0], *reversed(lines[1:])]) + "\n")
+    assert told(*ask, "--split", 1, "--set", "data.path=later.csv")["judged"], "of other files nothing is known"
 
 
 def test_runs_are_compared_on_a_page(made: Path, told: Told, capsys: pytest.CaptureFixture[str]) -> None:

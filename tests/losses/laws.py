@@ -72,6 +72,25 @@ def gradient(loss: Loss, student: Tensor, *others: Tensor) -> Tensor:
     return mine.grad
 
 
+def slope_is_that_of_the_value(loss: Loss, student: Tensor, *others: Tensor) -> None:
+    """The gradient that is written down is that of the value, in float64; nothing that came in is written over.
+
+    It may be asked for twice, and is not computed where none is wanted.
+    """
+    tensors = [t.double() if t.is_floating_point() else t for t in (student, *others)]
+    before = [t.clone() for t in tensors]
+    leaf = tensors[0].requires_grad_()
+    assert torch.autograd.gradcheck(lambda mine: loss(mine, *tensors[1:]), [leaf])
+    found = loss(leaf, *tensors[1:])
+    first, second = (torch.autograd.grad(found.sum(), leaf, retain_graph=True)[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert all(torch.equal(now, then) for now, then in zip(tensors, before, strict=True))
+    with torch.no_grad():
+        unasked = loss(leaf, *tensors[1:])
+    assert not unasked.requires_grad
+    assert torch.equal(unasked, found)
+
+
 def only_the_student_learns(loss: Loss, student: Tensor, *others: Tensor) -> None:
     """The gradient is finite, reaches the student in its own dtype, and nobody else."""
     for dtype in TOLERANCE:

@@ -14,6 +14,7 @@ from tests.losses.laws import (
     gradient,
     ignores_the_order_of_rows,
     only_the_student_learns,
+    slope_is_that_of_the_value,
     stays_finite,
 )
 
@@ -71,3 +72,9 @@ def test_the_term_keeps_the_clicks_of_a_page_in_its_list_unless_told_else() -> N
     masked[[0, 0, 1], [1, 4, 0]] = -math.inf
     found = CalibratedListwise(mask_seen=True)({"scores": student}, {"scores": teacher}, {"targets": targets})
     assert found.item() == pytest.approx(sum(naive(student.double(), masked)) / 3, rel=1e-4)
+
+
+def test_the_slope_is_that_of_the_value() -> None:
+    student, teacher = drawn(3, 5)
+    teacher[0, 1:3] = -math.inf
+    slope_is_that_of_the_value(calibrated_listwise, student, teacher)

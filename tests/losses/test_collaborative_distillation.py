@@ -73,4 +73,4 @@ def test_extremes_stay_finite() -> None:
 @pytest.mark.parametrize("setting", [{"top": 0}, {"sampled": 0}, {"temperature": 0.0}])
 def test_impossible_settings_are_refused(setting: dict[str, int]) -> None:
     with pytest.raises(UserError, match=f"{next(iter(setting))}.*{next(iter(setting.values()))}"):
-        CollaborativeDistillation(**setting)  # type: ignore[arg-type]
+        CollaborativeDistillation(**setting)  # type: ignore[arg-type]  # whole numbers and one that is not

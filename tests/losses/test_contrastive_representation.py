@@ -69,7 +69,7 @@ def test_the_mean_over_unrelated_directions_is_the_expected_one() -> None:
 
 
 def term(**settings: float) -> ContrastiveRepresentation:
-    return ContrastiveRepresentation(student="a", teacher="b", width=6, slots=10, **settings)  # type: ignore[arg-type]
+    return ContrastiveRepresentation(student="a", teacher="b", width=6, slots=10, **settings)  # type: ignore[arg-type]  # none is of what is whole
 
 
 def held(one: ContrastiveRepresentation) -> list[int]:

@@ -56,3 +56,8 @@ def test_it_learns_through_its_projection() -> None:
 @pytest.mark.parametrize("shape", hidden.SHAPES)
 def test_extreme_states_give_finite_values_and_gradients(shape: tuple[int, ...]) -> None:
     hidden.stays_finite(FitNet(student="a", teacher="b"), shape)
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4), (2, 3, 2, 2)])
+def test_the_slope_is_that_of_the_value(shape: tuple[int, ...]) -> None:
+    laws.slope_is_that_of_the_value(fit_net, *laws.drawn(*shape))

@@ -73,3 +73,8 @@ def test_the_gradient_keeps_its_size_over_temperatures() -> None:
 def test_an_impossible_share_is_refused(beta: float) -> None:
     with pytest.raises(UserError, match=r"beta is .*; it must be between 0 and 1, and neither"):
         GeneralisedJsd(beta=beta)
+
+
+@pytest.mark.parametrize("beta", [0.1, 0.5, 0.9])
+def test_the_slope_is_that_of_the_value(beta: float) -> None:
+    laws.slope_is_that_of_the_value(lambda s, t: generalised_jsd(s, t, beta=beta, temperature=2.0), *laws.drawn(3, 5))

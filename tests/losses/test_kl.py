@@ -260,3 +260,8 @@ def test_an_impossible_temperature_is_refused(temperature: float) -> None:
 
 def test_steps_that_do_not_count_are_left_out() -> None:
     laws.leaves_out_masked_steps(Kl())
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_slope_is_that_of_the_value(temperature: float) -> None:
+    laws.slope_is_that_of_the_value(lambda s, t: rows_of_kl(s, t, temperature=temperature), *laws.drawn(3, 5))

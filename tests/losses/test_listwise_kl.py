@@ -12,6 +12,7 @@ from limbeck.errors import UserError
 from limbeck.losses.listwise_kl import ListwiseKl
 from limbeck.losses.listwise_kl import listwise_kl as rows_of_listwise_kl
 from limbeck.objective import Objective
+from tests.losses import laws
 
 torch.set_num_threads(1)
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -181,3 +182,11 @@ def test_the_soft_target_is_the_softened_teacher_and_none_for_candidates() -> No
 def test_an_impossible_temperature_is_refused() -> None:
     with pytest.raises(UserError, match="temperature is 0"):
         ListwiseKl(temperature=0.0)
+
+
+def test_the_slope_is_that_of_the_value() -> None:
+    student, teacher = laws.drawn(3, 5)
+    teacher[0, 1:3] = -math.inf
+    laws.slope_is_that_of_the_value(lambda s, t: rows_of_listwise_kl(s, t, temperature=2.0), student, teacher)
+    seen = torch.tensor([[0, -1], [1, 4], [-1, -1]])
+    laws.slope_is_that_of_the_value(lambda s, t: rows_of_listwise_kl(s, t, seen=seen), student, teacher)

@@ -16,6 +16,7 @@ from tests.losses.laws import (
     equals_naive,
     ignores_the_order_of_rows,
     only_the_student_learns,
+    slope_is_that_of_the_value,
     stays_finite,
 )
 
@@ -81,3 +82,12 @@ def test_it_keeps_the_contract_whatever_its_pairs() -> None:
 def test_other_pairs_are_refused() -> None:
     with pytest.raises(UserError, match="pairs is 'some'"):
         MarginMse(pairs="some")  # type: ignore[arg-type]
+
+
+def test_the_slope_is_that_of_the_value() -> None:
+    student, teacher = drawn(4, 5)
+    teacher[0, 1:3] = -math.inf
+    teacher[3, 1:] = -math.inf  # one is left: no pair
+    positive = torch.tensor([[1, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 0]]).bool()
+    slope_is_that_of_the_value(margin_mse, student, teacher)
+    slope_is_that_of_the_value(margin_mse, student, teacher, positive)

@@ -14,6 +14,7 @@ from tests.losses.laws import (
     equals_naive,
     ignores_the_order_of_rows,
     only_the_student_learns,
+    slope_is_that_of_the_value,
     stays_finite,
 )
 from tests.losses.naive import relative_entropy, softmax
@@ -66,3 +67,7 @@ def test_a_picture_of_which_no_pixel_counts_does_not_count() -> None:
     assert found.item() == pytest.approx(naive(student, teacher, mask)[0], rel=1e-5)
     with pytest.raises(UserError, match="temperature is -1"):
         PixelKl(temperature=-1.0)
+
+
+def test_the_slope_is_that_of_the_value() -> None:
+    slope_is_that_of_the_value(lambda s, t: pixel_kl(s, t, temperature=2.0), *drawn(2, 3, 2, 2))

@@ -60,3 +60,8 @@ def test_what_the_teacher_rules_out_is_avoided_but_at_a_finite_price() -> None:
 def test_an_impossible_temperature_is_refused() -> None:
     with pytest.raises(UserError, match="temperature is 0"):
         ReverseKl(temperature=0)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_slope_is_that_of_the_value(temperature: float) -> None:
+    laws.slope_is_that_of_the_value(lambda s, t: reverse_kl(s, t, temperature=temperature), *laws.drawn(3, 5))

@@ -68,3 +68,10 @@ def test_the_gradient_keeps_its_size_over_temperatures(reverse: bool) -> None:
 def test_an_impossible_skew_is_refused() -> None:
     with pytest.raises(UserError, match="skew is 1"):
         SkewedKl(skew=1)
+
+
+@pytest.mark.parametrize("reverse", BOTH)
+def test_the_slope_is_that_of_the_value(reverse: bool) -> None:
+    laws.slope_is_that_of_the_value(
+        lambda s, t: skewed_kl(s, t, skew=0.2, reverse=reverse, temperature=2.0), *laws.drawn(3, 5)
+    )

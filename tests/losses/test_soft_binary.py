@@ -61,3 +61,8 @@ def test_the_soft_target_is_the_teachers_probability_of_yes() -> None:
 def test_an_impossible_temperature_is_refused() -> None:
     with pytest.raises(UserError, match="temperature is 0"):
         SoftBinary(temperature=0)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 5), (2, 3, 2)])
+def test_the_slope_is_that_of_the_value(shape: tuple[int, ...]) -> None:
+    laws.slope_is_that_of_the_value(lambda s, t: soft_binary(s, t, temperature=2.0), *laws.drawn(*shape))

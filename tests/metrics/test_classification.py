@@ -69,3 +69,16 @@ def test_no_rows_have_no_value() -> None:
 
 def test_a_certain_mistake_costs_a_finite_loss() -> None:
     assert classification.log_loss(np.array([[1.0, 0.0]]), np.array([1])) == pytest.approx(-np.log(1e-15))
+
+
+@pytest.mark.parametrize("name", ["auc", "accuracy", "log_loss"])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_drawn_again_it_is_the_metric_of_the_rows_drawn(name: str, classes: int) -> None:
+    random = np.random.default_rng(classes)
+    probabilities = np.round(random.dirichlet(np.ones(classes), 60), 1)  # many ties
+    label = random.integers(0, classes, 60)
+    quick = getattr(classification, f"resampled_{name}")(probabilities, label)
+    for _ in range(20):
+        rows = random.integers(0, 60, 60)
+        wanted = getattr(classification, name)(probabilities[rows], label[rows])
+        assert quick(np.bincount(rows, minlength=60)) == pytest.approx(wanted, abs=1e-12)

@@ -201,7 +201,7 @@ def test_slices_by_length_and_by_label_share_out_the_rows(tmp_path: Path) -> Non
     ("said", "kind", "words"),
     [
         ([1.0, 2.0, 3.0], "logits", r"'logits' says 3 classes, the task has 2 \('no', 'yes'\)"),
-        ([0.2], "probabilities", "says 1 classes, the task has 2"),
+        ([0.2], "probabilities", "says 1 class, the task has 2"),
         ([0.0, float("nan")], "logits", "holds NaN"),
         ([0.0, 1.0], "embedding", "classes need the signal 'logits'"),
     ],

@@ -175,7 +175,7 @@ def test_members_that_do_not_agree_are_refused_in_words(members, space, words):
 
 @pytest.mark.parametrize("weights", [(1.0,), (0.0, 0.0), (-1.0, 2.0), (float("nan"), 1.0)])
 def test_impossible_weights_are_refused(weights):
-    with pytest.raises(UserError, match="weights"):
+    with pytest.raises(UserError, match="weight"):
         EnsemblePredictor([Says(("a",)), Says(("b",))], weights, "logits")
 
 

@@ -204,7 +204,7 @@ def test_a_long_table_is_a_dictionary_of_pairs(tmp_path_factory, pairs, random):
 
 
 def test_other_items_and_pairs_told_twice_are_refused(tmp_path):
-    with pytest.raises(UserError, match="1 items are not in the catalogue of training: 'i9'"):
+    with pytest.raises(UserError, match="the catalogue of training lacks 1 item: 'i9'"):
         long(tmp_path, item=["i9", "i0", "i2", "i1"]).open(problem(ITEMS, "abc"), tmp_path)
     with pytest.raises(UserError, match="1 pairs of key and item are told twice"):
         long(tmp_path, item=["i3", "i0", "i0", "i1"]).open(problem(ITEMS, "abc"), tmp_path)

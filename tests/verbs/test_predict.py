@@ -1,7 +1,11 @@
 import csv
+import io
 import json
+import re
 import time
 import tracemalloc
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,11 +13,13 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 import torch
+from PIL import Image
 
 from limbeck import parts
 from limbeck.artifact import Artifact, Column, Export
 from limbeck.encoder import Encoder
 from limbeck.encoders.history import History
+from limbeck.encoders.picture import Picture
 from limbeck.encoders.vocabulary import Vocabulary
 from limbeck.errors import UserError
 from limbeck.model import Model
@@ -206,5 +212,129 @@ def test_it_is_as_quick_as_a_bare_script(artifact, tmp_path):
 def test_a_header_in_another_encoding_is_said_so(artifact, tmp_path):
     file = tmp_path / "gbk.csv"
     file.write_bytes("用户,history\nann,a\n".encode("gbk"))
-    with pytest.raises(UserError, match="byte 0 of its header is not UTF-8"):
+    with pytest.raises(UserError, match=r"byte 0 \(line 1\) is not utf-8; .* else --encoding"):
         predict(artifact, file, tmp_path / "a.jsonl")
+
+
+def test_a_csv_is_read_in_the_encoding_that_is_named(artifact, tmp_path):
+    users, lists = made(7)
+    wanted, file = tmp_path / "a.jsonl", tmp_path / "rows.csv"
+    predict(artifact, write(tmp_path, "csv", users, lists), wanted)
+    file.write_bytes("".join(f"名字,{line}\n" for line in file.read_text().splitlines()).encode("gb18030"))
+    predict(artifact, file, tmp_path / "b.jsonl", settings=Predict(encoding="gb18030"))
+    assert (tmp_path / "b.jsonl").read_text() == wanted.read_text()
+    with pytest.raises(UserError, match=r"byte 0 \(line 1\) is not utf-8"):
+        predict(artifact, file, tmp_path / "b.jsonl")
+    with pytest.raises(UserError, match="no encoding 'gbk2'"):
+        predict(artifact, file, tmp_path / "b.jsonl", settings=Predict(encoding="gbk2"))
+    with pytest.raises(UserError, match="only a CSV has another encoding"):
+        predict(artifact, write(tmp_path, "jsonl", users, lists), None, settings=Predict(encoding="gbk"))
+
+
+def test_a_wrong_byte_behind_the_header_is_named(artifact, tmp_path):
+    file = tmp_path / "rows.csv"
+    file.write_bytes(b"user,history\nu1,01\nu\xe9,02\n")
+    with pytest.raises(UserError, match=r"byte 20 \(line 3\) is not utf-8"):
+        predict(artifact, file, tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_known_users_need_no_histories_and_strangers_are_told_that_they_do(artifact, tmp_path, ending):
+    def written(users):
+        path = tmp_path / f"users.{ending}"
+        if ending == "parquet":
+            pa.parquet.write_table(pa.table({"user": users}), path)
+        else:
+            lines = ["user", *users] if ending == "csv" else [json.dumps({"user": user}) for user in users]
+            path.write_text("\n".join(lines) + "\n")
+        return path
+
+    known = ["u3", "u1", "u3"]
+    done = predict(artifact, written(known), tmp_path / "a.jsonl", settings=Predict(top=4, batch=2))
+    said = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    close(said, list(naive(artifact, known, [[]] * 3, 4)))
+    assert (done.rows, done.lacking) == (3, ("history",))
+    assert predict(artifact, write(tmp_path, ending, *made(3)), tmp_path / "a.jsonl").lacking == ()
+    with pytest.raises(UserError, match=r"row 3: user 'new' was not there in training.*'history' alone: add"):
+        predict(artifact, written([*known, "new"]), tmp_path / "b.jsonl", settings=Predict(batch=2))
+    assert not (tmp_path / "b.jsonl").exists()
+
+
+def test_a_model_without_users_of_its_own_needs_their_histories(artifact, tmp_path):
+    bare = replace(artifact, encoder=Encoder([History("history", ITEMS, length=20)]))
+    source = tmp_path / "users.csv"
+    source.write_text("user\nu1\n")
+    with pytest.raises(UserError, match="no column 'history'; it has: user"):
+        predict(bare, source)
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+def test_the_readmes_file_of_users_is_read_as_it_says(artifact, tmp_path, readme):
+    text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```csv\n(.*?)^```", text, re.M | re.S)
+    (tmp_path / "users.csv").write_text(block)
+    predict(artifact, tmp_path / "users.csv", tmp_path / "a.jsonl", settings=Predict(top=2))
+    users, lists = zip(*[line.split(",") for line in block.splitlines()[1:]], strict=True)
+    said = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    close(said, list(naive(artifact, users, [one.split() for one in lists], 2)))
+
+
+def test_an_empty_csv_is_refused(artifact, tmp_path):
+    (tmp_path / "rows.csv").touch()
+    with pytest.raises(UserError, match="is empty; a line with the names of its columns"):
+        predict(artifact, tmp_path / "rows.csv")
+
+
+@pytest.fixture(scope="module", params=["depthwise_separable", "lenet", "residual_network"])
+def seer(request, tmp_path_factory):
+    """An exported model of pictures, and some pictures."""
+    torch.manual_seed(0)
+    pictures = [_png(np.random.default_rng(i).integers(0, 256, (16, 20), dtype=np.uint8)) for i in range(40)]
+    encoder = Encoder([Picture("photo", size=(16, 20), channels=1)])
+    settings = {"residual_network": {"widths": (4, 8), "blocks": 1}}.get(request.param, {})
+    family = parts.make("models", request.param, settings)
+    model = Model(request.param, settings, encoder, family.module(encoder, 3).eval(), 3)
+    some = Batch({"photo": pictures}, Key("s", np.arange(40), np.zeros(40, np.int64)))
+    about = About(
+        "classify_image", Axis("label", ("a", "b", "c")), (Column("photo", "picture", "picture"),), Report(task="x"), ""
+    )
+    folder = tmp_path_factory.mktemp("run") / "small"
+    proof = Proof(encoder(some), lambda predictor: 1.0, 1.0)
+    done = export(model, folder, proof=proof, about=about, settings=Export())
+    assert done.parity["fp32"].refused is None
+    return Artifact.open(folder), model, some
+
+
+def _png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue()
+
+
+def test_pictures_are_answered_by_path_or_by_bytes_as_the_model_answers_them(seer, tmp_path):
+    artifact, model, some = seer
+    for i, data in enumerate(some["photo"]):
+        (tmp_path / f"{i}.png").write_bytes(data)
+    paths = [f"{i}.png" for i in range(40)]
+    (tmp_path / "rows.csv").write_text("photo\n" + "\n".join(paths) + "\n")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"photo": path}) + "\n" for path in paths))
+    pa.parquet.write_table(pa.table({"photo": pa.array(some["photo"], pa.binary())}), tmp_path / "rows.parquet")
+    wanted = torch.from_numpy(model(some)["logits"]).softmax(1).numpy()
+    for ending in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"{ending}.jsonl"
+        predict(artifact, tmp_path / f"rows.{ending}", out, settings=Predict(top=3, precision="fp32"))
+        said = [json.loads(line) for line in out.read_text().splitlines()]
+        for row, one in zip(wanted, said, strict=True):
+            told = {each["label"]: each["probability"] for each in one["labels"]}
+            np.testing.assert_allclose([told[name] for name in "abc"], row, atol=1e-4)
+
+
+def test_a_picture_that_is_not_there_or_none_is_named(seer, tmp_path):
+    artifact, _, some = seer
+    (tmp_path / "0.png").write_bytes(some["photo"][0])
+    (tmp_path / "bad.png").write_bytes(b"text")
+    for path, words in (("none.png", "row 1: 'photo' is 'none.png', and there is no such"), ("bad.png", "row 2 of 2")):
+        (tmp_path / "rows.csv").write_text(f"photo\n0.png\n{path}\n")
+        with pytest.raises(UserError, match=words):
+            predict(artifact, tmp_path / "rows.csv", tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()

@@ -1,22 +1,11 @@
-"""The command `limbeck`: every error ends here, as one plain message and an exit code."""
+"""The command `limbeck`."""
 
 from __future__ import annotations
 
-import errno
-import os
-import sys
-import tempfile
-import traceback
-from collections.abc import Sequence
-from types import TracebackType
-from typing import cast
-
-from limbeck.errors import LimbeckError, MissingExtra
-
-INTERRUPTED = 130
-USERS = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
-USERS |= {errno.ENAMETOOLONG, errno.ENOENT, errno.EDQUOT}
-"""Errors of the disk that whoever typed the command can mend."""
+# What takes time is imported within: an import that is interrupted before signals are heard ends in a traceback.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,63 +16,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done, 2 the user's mistake, 3 the gate refused, 4 parity refused, 5 diverged,
-        130 interrupted; a fault of ours leaves through `sys.excepthook`, with 1.
+        130 interrupted, 143 told to end; a fault of ours leaves through `sys.excepthook`, with 1.
     """
-    import typer
-    from typer.main import get_command
-
-    from limbeck.cli.app import app
-
-    # Click's UsageError; newer Typers carry a Click of their own.
-    usage = cast("type[typer.BadParameter]", typer.BadParameter.__bases__[0])
-    if arguments is None:
-        sys.excepthook = _fault
-    command = get_command(app)
     try:
-        if "_LIMBECK_COMPLETE" in os.environ:
-            command.main(prog_name="limbeck")
-        with command.make_context("limbeck", list(sys.argv[1:] if arguments is None else arguments)) as context:
-            command.invoke(context)
-        sys.stdout.flush()
-    except typer.Exit as left:
-        return left.exit_code
-    except usage as wrong:
-        where = wrong.ctx.command_path if wrong.ctx else "limbeck"
-        return _say(f"{wrong.format_message()} See: {where} --help", 2)
-    except LimbeckError as wrong:
-        return _say(str(wrong), wrong.exit_code)
-    except ModuleNotFoundError as missing:
-        from limbeck.parts import EXTRAS
+        from limbeck.cli import interrupt
 
-        extra = EXTRAS.get((missing.name or "").split(".")[0])
-        if extra is None:
-            raise
-        return _say(str(MissingExtra(extra, "this command")), MissingExtra.exit_code)
-    except BrokenPipeError:
-        # Whoever read the answers has enough of them; Python's own flush at the end must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as wrong:
-        if wrong.errno not in USERS:
-            raise
-        return _say(f"{wrong.filename or 'the disk'}: {wrong.strerror}", 2)
-    except (KeyboardInterrupt, typer.Abort):
-        return _say("interrupted; the same command goes on from here", INTERRUPTED)
-    return 0
+        if arguments is None:
+            interrupt.listen()
+        from limbeck.cli.command import obey
 
+        code = obey(arguments)
+    except KeyboardInterrupt as stop:
+        from limbeck.cli import interrupt
 
-def _say(message: str, code: int) -> int:
-    print(f"limbeck: {message}", file=sys.stderr)
+        if arguments is None:
+            interrupt.end(stop)
+        code = interrupt.tell(stop)
+    if arguments is None:
+        interrupt.finish(code)
     return code
-
-
-def _fault(kind: type[BaseException], fault: BaseException, trace: TracebackType | None) -> None:
-    """Say a fault of ours in one line, and keep its traceback where it can be sent from."""
-    text = "".join(traceback.format_exception(kind, fault, trace))
-    if os.environ.get("LIMBECK_DEBUG"):
-        print(text, file=sys.stderr, end="")
-        return
-    handle, path = tempfile.mkstemp(prefix="limbeck-", suffix=".txt")
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(text)
-    said = f"a fault of ours: {kind.__name__}: {fault}; its traceback is in {path} (LIMBECK_DEBUG=1 prints it)"
-    print(f"limbeck: {said}", file=sys.stderr)

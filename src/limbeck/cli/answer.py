@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from limbeck.cli.say import Json, say_json
+from limbeck.cli.say import Encoding, Json, say_json
 
 
 def predict(
@@ -20,6 +20,7 @@ def predict(
     precision: Annotated[
         Literal["fp32", "int8"] | None, typer.Option(help="Which file.", show_default="as it recommends")
     ] = None,
+    encoding: Encoding = "utf-8",
     json: Json = False,
 ) -> None:
     """Answer every row of a file, without torch."""
@@ -27,16 +28,22 @@ def predict(
     from dataclasses import asdict
 
     from limbeck.artifact import Artifact
+    from limbeck.errors import counted
     from limbeck.verbs.predict import Predict, predict
 
-    done = predict(Artifact.open(artifact_in(artifact)), rows, out, settings=Predict(top=top, precision=precision))
+    settings = Predict(top=top, precision=precision, encoding=encoding)
+    done = predict(Artifact.open(artifact_in(artifact)), rows, out, settings=settings)
+    if done.lacking and not json:
+        columns = ", ".join(map(repr, done.lacking))
+        print(f"{rows} has no {columns}: answers may name what these users already have", file=sys.stderr)
     if out is None:
         return  # the answers themselves stand on standard output
     if json:
         say_json({**asdict(done), "out": str(out), "rate": done.rate})
     else:
         print(
-            f"{done.rows:,} rows answered in {done.seconds:.1f} s ({done.rate:,.0f} a second): {out}", file=sys.stderr
+            f"{counted(done.rows, 'row')} answered in {done.seconds:.1f} s ({done.rate:,.0f} a second): {out}",
+            file=sys.stderr,
         )
 
 

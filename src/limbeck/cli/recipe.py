@@ -21,16 +21,10 @@ def opened(path: Path, changes: list[str] | None, telling: Teller | None = None)
     Raises:
         RecipeError: every problem at once, with its line.
     """
-    from limbeck.check import check as look
-    from limbeck.errors import RecipeError
-    from limbeck.recipe import read
+    from limbeck.check import opened as look
 
-    recipe, lines = read(path, changes or ())
     with (telling or teller(quiet=True)).bar(f"checking {path.name}, whose packs are fetched the first time"):
-        mistakes = look(recipe, lines, path.parent)
-    if mistakes:
-        raise RecipeError(str(path), mistakes)
-    return recipe
+        return look(path, changes or ())
 
 
 def folder_of(path: Path, out: Path | None) -> Path:
@@ -69,11 +63,11 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Do all that a recipe says; finished steps are found."""
-    tells = teller(quiet=quiet or json)
-    read, folder = opened(recipe, changes, tells), folder_of(recipe, out)
+    tells, folder = teller(quiet=quiet or json), folder_of(recipe, out)
     if plan:
-        _plan(read, recipe.parent, folder, json=json)
+        _plan(_here(recipe, changes, tells), recipe.parent, folder, json=json)
         return
+    read = opened(recipe, changes, tells)
     from limbeck.run import run as go
 
     found = go(read, base=recipe.parent, out=folder, teller=tells)
@@ -103,9 +97,23 @@ def show(found: Report, folder: Path) -> None:
         print(f"artifact: {folder / path}")
 
 
+def _here(path: Path, changes: list[str] | None, tells: Teller) -> Recipe:
+    """A recipe to plan: checked as `opened` does, but where that would fetch something."""
+    from limbeck.plan import away
+    from limbeck.recipe import read
+
+    found, _ = read(path, changes or ())
+    missing = away(found)
+    if not missing:
+        return opened(path, changes, tells)
+    tells.say(f"not here yet: {', '.join(missing)}; the run fetches what it needs, and checks the recipe then")
+    return found
+
+
 def _plan(recipe: Recipe, base: Path, folder: Path, *, json: bool) -> None:
     from dataclasses import asdict
 
+    from limbeck.errors import counted
     from limbeck.plan import plan
 
     steps = plan(recipe, base, folder)
@@ -122,5 +130,5 @@ def _plan(recipe: Recipe, base: Path, folder: Path, *, json: bool) -> None:
         cost = ["", ""] if step.done else [span(step.seconds), size(step.bytes)]
         rows.append([step.kind, step.name, "done" if step.done else "to do", *cost, step.note])
     say_table(["step", "", "", "time", "disk", ""], rows)
-    more = "" if total is not None else f" and what is not known ({len(todo) - len(known)} steps)"
-    print(f"{len(todo)} of {len(steps)} steps to do: about {span(sum(known))}{more}, {size(disk)} of disk.")
+    more = "" if total is not None else f" and what is not known ({counted(len(todo) - len(known), 'step')})"
+    print(f"{len(todo)} of {counted(len(steps), 'step')} to do: about {span(sum(known))}{more}, {size(disk)} of disk.")

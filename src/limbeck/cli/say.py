@@ -19,6 +19,7 @@ Changes = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe: students.0.width=8")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, and nothing else, on standard output.")]
+Encoding = Annotated[str, typer.Option(help="Of a CSV file's text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing while working.")]
 
 

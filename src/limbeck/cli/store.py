@@ -63,7 +63,7 @@ def origin_of(folder: Path) -> dict[str, Any]:
 @app.command()
 def verify(store: Which = None, json: Json = False) -> None:
     """Find every shard that is flipped, cut short, missing or swapped."""
-    from limbeck.errors import StoreDamaged
+    from limbeck.errors import StoreDamaged, counted
     from limbeck.upkeep import verify as look
 
     folders = _folders(store)
@@ -81,19 +81,21 @@ def verify(store: Which = None, json: Json = False) -> None:
     elif damages:
         broken = " ".join(str(folder) for folder, each in found.items() if each)
         lines = "\n".join(f"  {damage}" for damage in damages)
-        raise StoreDamaged(f"{len(damages)} damaged files; limbeck store repair mends them: {broken}\n{lines}")
+        raise StoreDamaged(
+            f"{counted(len(damages), 'damaged file')}; mended by: limbeck store repair {broken}\n{lines}"
+        )
     else:
-        print(f"{len(found)} stores, nothing damaged")
+        print(f"{counted(len(found), 'store')}, nothing damaged")
 
 
 @app.command()
 def repair(store: Which = None, json: Json = False, quiet: Quiet = False) -> None:
     """Label again what is damaged or missing, by the recipe the store keeps; nothing else is asked."""
-    from limbeck.errors import StoreDamaged
+    from limbeck.errors import StoreDamaged, counted
     from limbeck.run import recipes_of, relabel
     from limbeck.upkeep import discard, verify
 
-    mended = []
+    mended: list[dict[str, Any]] = []
     for folder in _folders(store):
         damages = verify(folder)
         if not damages:
@@ -112,7 +114,7 @@ def repair(store: Which = None, json: Json = False, quiet: Quiet = False) -> Non
     elif not mended:
         print("nothing to repair")
     for one in [] if json else mended:
-        print(f"{one['store']}: whole again ({one['damages']} damaged files)")
+        print(f"{one['store']}: whole again ({counted(one['damages'], 'damaged file')})")
 
 
 @app.command()
@@ -122,6 +124,7 @@ def forget(
     json: Json = False,
 ) -> None:
     """Take a person's rows out of every store for good, and name what else learnt from them or shows them."""
+    from limbeck.errors import counted
     from limbeck.forgetting import forget as take_out
 
     done = take_out(user, runs, teller(quiet=json))
@@ -131,9 +134,11 @@ def forget(
         told = {name: [str(place) for place in getattr(done, name)] for name in names}
         say_json({"user": user, "stores": changed, **told})
         return
-    print(f"{sum(d.rows for d in done.stores.values())} rows of user {user} taken out of {len(done.stores)} stores")
+    rows = counted(sum(d.rows for d in done.stores.values()), f"row of user {user}")
+    print(f"{rows} taken out of {counted(len(done.stores), 'store')}")
     if done.without_people:
-        print(f"{len(done.without_people)} stores do not say whose their rows are: {_listed(done.without_people)}")
+        unsaid = counted(len(done.without_people), "store")
+        print(f"{unsaid} without word of whose the rows are: {_listed(done.without_people)}")
     for what, places in (
         ("artifacts whose students had learnt from them", done.artifacts),
         ("pages that show rows of theirs", done.shown),
@@ -144,6 +149,9 @@ def forget(
             print("\n".join([f"{what}:", *(f"  {place}" for place in places)]))
     for folder in done.again:
         print(f"to make artifacts and pages anew without them: limbeck export {folder}")
+    if not done.found:
+        where = f", as in {'; '.join(done.named)}" if done.named else ""
+        print(f"Nothing here is of '{user}'. People go by what stands in the column with the role user{where}.")
     print("Later runs leave this person out. Rows in your own files are yours to delete.")
 
 
@@ -154,10 +162,11 @@ def _listed(places: Iterable[Path]) -> str:
 @app.command()
 def clean(json: Json = False) -> None:
     """Remove what killed runs left half-written in stores."""
+    from limbeck.errors import counted
     from limbeck.upkeep import clean as sweep
 
     done = sweep(root())
     if json:
         say_json({"files": done.files, "bytes": done.bytes})
     else:
-        print(f"{done.files} leftover files removed, {size(done.bytes)}")
+        print(f"{counted(done.files, 'leftover file')} removed, {size(done.bytes)}")

@@ -70,6 +70,7 @@ def evaluate(
     tells = teller(quiet=json)
     read = opened(recipe, changes, tells)
     from limbeck.bind import bind, problem_of, protocol_of
+    from limbeck.errors import counted
     from limbeck.verbs.evaluate import evaluate, open_predictor
 
     with tells.bar("opening rows"):
@@ -77,13 +78,14 @@ def evaluate(
         chosen = protocol_of(read, protocol)
         problem = problem_of(bound, chosen, chosen.splits[0] if split is None else split)
     rows = getattr(problem, part)
-    found = [(path, evaluate(open_predictor(path, problem), rows, bound.task, problem, tells)) for path in predictor]
+    predictors = [(path, open_predictor(path, problem, bound.source.rows.source)) for path in predictor]
+    found = [(path, evaluate(one, rows, bound.task, problem, tells)) for path, one in predictors]
     if json:
         told = [{"predictor": str(path), "metrics": j.metrics, "slices": j.slices} for path, j in found]
         say_json({"task": bound.task.name, "protocol": chosen.name, "part": part, "rows": len(rows), "judged": told})
         return
     table = [[path, *(figure(judgement.metrics[name]) for name in bound.task.metrics)] for path, judgement in found]
-    say_table([f"{chosen.name}, {part}: {len(rows):,} rows", *bound.task.metrics], table)
+    say_table([f"{chosen.name}, {part}: {counted(len(rows), 'row')}", *bound.task.metrics], table)
 
 
 def export(
@@ -93,15 +95,20 @@ def export(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Export the students; print their artifacts."""
-    from limbeck.run import origin_of, run
+    """Export the students of a run or a search; print their artifacts."""
+    from limbeck.run import flow_of, origin_of, run
 
     tells = teller(quiet=quiet or json)
     if (recipe / "run.json").is_file():
         read, base, folder = *origin_of(recipe, changes or ()), recipe
     else:
         read, base, folder = opened(recipe, changes, tells), recipe.parent, folder_of(recipe, out)
-    found = run(read, base=base, out=folder, teller=tells)
+    if flow_of(folder) == "tune":
+        from limbeck.tune import tune
+
+        found = tune(read, base=base, out=folder, teller=tells)
+    else:
+        found = run(read, base=base, out=folder, teller=tells)
     if json:
         say_json(
             [

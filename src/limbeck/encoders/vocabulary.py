@@ -40,6 +40,10 @@ class Vocabulary:
         found[found < 0] = UNKNOWN - RESERVED
         return {self.column: found + RESERVED}
 
+    def knows(self, column: Any) -> Array:
+        """Whether values were there in training, bool (B,)."""
+        return lookup(self.values, column) >= 0
+
     @property
     def fingerprint(self) -> str:
         """Of its column and values."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
 
@@ -32,8 +32,7 @@ def ard(attacked: Tensor, teacher: Tensor, *, temperature: float = 30.0) -> Tens
     >>> ard(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 4.0]])).item()
     0.0
     """
-    q_log, p_log = softened(attacked, teacher, temperature)
-    return temperature**2 * relative_entropy(p_log, q_log)
+    return forward_kl(attacked, teacher, temperature=temperature)
 
 
 class Ard(RowTerm):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.candidate import LOW, ListTerm
-from limbeck.divergence import relative_entropy
+from limbeck.bucketed import LOW
+from limbeck.candidate import ListTerm
+from limbeck.divergence import FLOOR, of_relative_entropy
+from limbeck.slope import sloped, wide
 
 
 def calibrated_listwise(student: Tensor, teacher: Tensor) -> Tensor:
@@ -32,11 +35,21 @@ def calibrated_listwise(student: Tensor, teacher: Tensor) -> Tensor:
     >>> calibrated_listwise(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, 1.0]])).item()
     0.0
     """
-    theirs = teacher.detach().float()
-    out = torch.isneginf(theirs)
-    p_log = torch.log_softmax(functional.logsigmoid(theirs).masked_fill(out, LOW), 1)
-    q_log = torch.log_softmax(functional.logsigmoid(student.float()).masked_fill(out, LOW), 1)
-    return relative_entropy(p_log, q_log)
+    return sloped(_losses)(student, teacher)
+
+
+def _losses(student: Tensor, teacher: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    mine, out = wide(student), torch.isneginf(teacher)
+    q_log = torch.log_softmax(functional.logsigmoid(mine).masked_fill_(out, LOW), 1)
+    # A logsigmoid of -inf is -inf.
+    p_log = torch.log_softmax(functional.logsigmoid(teacher.to(mine.dtype)).clamp_(min=LOW), 1).clamp_(min=FLOOR)
+    loss, slope = of_relative_entropy(q_log, p_log)
+
+    def down() -> Tensor:
+        found = slope()
+        return found.addcmul_(found, torch.sigmoid(mine), value=-1)  # the slope of log sigma(s) is 1 - sigma(s)
+
+    return loss, down
 
 
 class CalibratedListwise(ListTerm):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,6 +42,7 @@ class CatalogueCrossEntropy(RowTerm):
     | `targets` (B, L) positions, padded with -1 | batch |
     """
 
+    paper: ClassVar[str] = "Liang et al. 2018"
     needs_teacher = False
 
     def rows(

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.objective import HiddenRowTerm
 from limbeck.setting import above_zero
 
@@ -29,8 +29,7 @@ def channel_wise(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) 
     >>> channel_wise(torch.tensor([[[[1.0, 3.0]]]]), torch.tensor([[[[2.0, 4.0]]]])).item()
     0.0
     """
-    q_log, p_log = softened(student.flatten(2), teacher.flatten(2), temperature)
-    return temperature**2 * relative_entropy(p_log, q_log).mean(1)
+    return forward_kl(student.flatten(2), teacher.flatten(2), temperature=temperature).mean(1)
 
 
 class ChannelWise(HiddenRowTerm):

@@ -41,8 +41,11 @@ def correlation_congruence(student: Tensor, teacher: Tensor, *, gamma: float = 0
 def _kernel(states: Tensor, gamma: float, order: int) -> Tensor:
     directions = functional.normalize(states.float().flatten(1), dim=1)
     cosine = directions @ directions.T
-    terms = [(2 * gamma) ** power / math.factorial(power) * cosine**power for power in range(order + 1)]
-    return math.exp(-2 * gamma) * torch.stack(terms).sum(0)
+    factors = [math.exp(-2 * gamma) * (2 * gamma) ** power / math.factorial(power) for power in range(order + 1)]
+    series = torch.full_like(cosine, factors[-1]) if order == 0 else factors[-1] * cosine + factors[-2]
+    for factor in factors[-3::-1]:
+        series = series * cosine + factor
+    return series
 
 
 class CorrelationCongruence(HiddenTerm):

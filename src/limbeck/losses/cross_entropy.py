@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional
@@ -16,7 +17,7 @@ def cross_entropy(student: Tensor, label: Tensor, *, label_smoothing: float = 0.
 
     Args:
         student: raw logits, (B, C).
-        label: positions, (B,); what a row of -1 loses means nothing, for it has no label.
+        label: positions, (B,); a row of -1 has no label, and loses 0.
         label_smoothing: share of a label that is spread evenly over all C classes, in [0, 1).
 
     Returns:
@@ -29,7 +30,7 @@ def cross_entropy(student: Tensor, label: Tensor, *, label_smoothing: float = 0.
     1.3863
     """
     return functional.cross_entropy(
-        student.float(), label.clamp(min=0), reduction="none", label_smoothing=label_smoothing
+        student.float(), label, reduction="none", label_smoothing=label_smoothing, ignore_index=-1
     )
 
 
@@ -46,6 +47,7 @@ class CrossEntropy(RowTerm):
         signal: the name of the logits.
     """
 
+    paper: ClassVar[str] = "Szegedy et al. 2016"
     needs_teacher = False
 
     def __init__(self, *, label_smoothing: float = 0.0, signal: str = "logits") -> None:

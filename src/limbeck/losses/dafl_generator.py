@@ -9,9 +9,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import TINY
 from limbeck.objective import Term
 from limbeck.setting import at_least_zero
+
+TINY = torch.finfo(torch.float32).tiny
 
 
 def dafl_generator(

@@ -10,7 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.candidate import LOW, at, best, listed, ordered, others, owned
+from limbeck.bucketed import LOW
+from limbeck.candidate import at, best, listed, ordered, others, owned
 from limbeck.errors import UserError
 from limbeck.objective import RowTerm
 from limbeck.setting import one_or_more

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from limbeck.divergence import Divergence, mixed_log, relative_entropy, softened
+from limbeck.divergence import FLOOR, Divergence, ruled, through_softmax
 from limbeck.setting import share
 
 
@@ -25,15 +28,18 @@ def generalised_jsd(student: Tensor, teacher: Tensor, *, beta: float = 0.5, temp
 
     Source: Agarwal et al. 2024 (GKD); T^2 is ours, as in Hinton et al. 2015.
 
-    >>> import torch
     >>> round(generalised_jsd(torch.tensor([[0.0, -1e4]]), torch.tensor([[-1e4, 0.0]])).item(), 4)
     0.6931
     """
-    q_log, p_log = softened(student, teacher, temperature)
-    p, q = p_log.exp(), q_log.exp()
-    mixed = mixed_log(p, q, beta)
-    both = beta * relative_entropy(p_log, mixed, p=p) + (1 - beta) * relative_entropy(q_log, mixed, p=q)
-    return temperature**2 * both
+    return ruled(partial(_rule, beta), student, teacher, temperature=temperature)
+
+
+def _rule(beta: float, q_log: Tensor, p_log: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    p, q = p_log.exp(), q_log.clamp_(min=FLOOR).exp()
+    mixed = torch.lerp(q, p, beta).log_()
+    loss = beta * torch.linalg.vecdot(p, p_log.sub_(mixed))
+    loss += (1 - beta) * torch.linalg.vecdot(q, q_log.sub_(mixed))
+    return loss, lambda: through_softmax(q_log.mul_(q).mul_(1 - beta), q)
 
 
 class GeneralisedJsd(Divergence):

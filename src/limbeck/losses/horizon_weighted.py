@@ -53,6 +53,7 @@ class HorizonWeighted(RowTerm):
     """
 
     group: ClassVar[str] = "sequence"
+    paper: ClassVar[str] = "our own"
 
     def __init__(self, *, decay: float = 0.95, signal: str = "values") -> None:
         super().__init__()

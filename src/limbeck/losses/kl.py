@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from limbeck.divergence import Divergence, relative_entropy, softened
+from limbeck.divergence import Divergence, forward_kl
 
 
 def kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -26,8 +26,7 @@ def kl(student: Tensor, teacher: Tensor, *, temperature: float = 4.0) -> Tensor:
     >>> kl(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 4.0]])).item()
     0.0
     """
-    q_log, p_log = softened(student, teacher, temperature)
-    return temperature**2 * relative_entropy(p_log, q_log)
+    return forward_kl(student, teacher, temperature=temperature)
 
 
 class Kl(Divergence):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from limbeck.bucketed import LOW
+from limbeck.divergence import FLOOR, of_relative_entropy, tempered
 from limbeck.errors import UserError
 from limbeck.objective import RowTerm
 from limbeck.piecewise import piecewise
-
-LOW = torch.finfo(torch.float32).min / 4
-"""Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
+from limbeck.slope import sloped, wide
 
 
 def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, seen: Tensor | None = None) -> Tensor:
@@ -43,32 +42,13 @@ def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, s
     if seen is not None:
         rows, places = torch.nonzero(seen >= 0, as_tuple=True)
         out[rows, seen[rows, places]] = True
-    scaled = (teacher.detach().float() / temperature).masked_fill_(out, LOW)
-    # Softmax again rather than exp of its logarithm: torch's exp is many times slower far below 0.
-    p = torch.softmax(scaled, 1)
-    empty = out.all(1)
-    loss = torch.linalg.vecdot(p, torch.log_softmax(scaled, 1)) + _SoftCrossEntropy.apply(student, p, out)  # type: ignore[no-untyped-call]  # torch's
-    return loss.masked_fill(empty, 0.0)
+    return sloped(_losses)(student, tempered(teacher.detach(), temperature), out)
 
 
-class _SoftCrossEntropy(torch.autograd.Function):
-    """-sum p log softmax(scores) a row, with its gradient softmax(scores) - p written down.
-
-    Autograd's own chain through the mask and the log-softmax reads and writes the list five times more.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, scores: Tensor, p: Tensor, out: Tensor) -> Tensor:
-        q_log = torch.log_softmax(scores.float().masked_fill(out, LOW), 1)
-        ctx.save_for_backward(q_log, p)
-        ctx.dtype = scores.dtype
-        return -torch.linalg.vecdot(p, q_log)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
-        q_log, p = ctx.saved_tensors
-        return torch.softmax(q_log, 1).sub_(p).mul_(above.unsqueeze(1)).to(ctx.dtype), None, None
+def _losses(student: Tensor, teacher: Tensor, out: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    q_log = torch.log_softmax(wide(student).masked_fill(out, LOW).clamp_(min=LOW), 1)
+    p_log = torch.log_softmax(teacher.to(q_log.dtype).masked_fill(out, LOW), 1).clamp_(min=FLOOR)
+    return of_relative_entropy(q_log, p_log)
 
 
 class ListwiseKl(RowTerm):

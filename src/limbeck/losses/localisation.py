@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.objective import RowTerm, over_places
 from limbeck.setting import above_zero
 
@@ -33,8 +33,7 @@ def localisation(
     >>> localisation(torch.ones(1, 2, 4, 3), torch.zeros(1, 2, 4, 3)).item()
     0.0
     """
-    q_log, p_log = softened(student, teacher, temperature)
-    losses = temperature**2 * relative_entropy(p_log, q_log).mean(2)
+    losses = forward_kl(student, teacher, temperature=temperature).mean(2)
     return over_places(losses, counts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Literal
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from limbeck.candidate import listed, owned
 from limbeck.errors import UserError
 from limbeck.objective import RowTerm
+from limbeck.slope import sloped, wide
 
 
 def margin_mse(student: Tensor, teacher: Tensor, positive: Tensor | None = None) -> Tensor:
@@ -32,22 +33,44 @@ def margin_mse(student: Tensor, teacher: Tensor, positive: Tensor | None = None)
     >>> margin_mse(torch.tensor([[3.0, 0.0]]), torch.tensor([[2.0, 1.0]])).item()  # (3 - 1)^2
     4.0
     """
-    theirs = teacher.detach().float()
-    out = torch.isneginf(theirs)
-    gap = (student.float() - theirs).masked_fill(out, 0.0)
-    there = (~out).float()
-    # Pairs do not feel a common shift; without it the squares below are of the size of the answer.
-    gap = gap - _mean(gap.detach(), there).unsqueeze(1)
-    if positive is None:
-        count = there.sum(1)
-        return 2 * _mean(gap * gap, there) * count / (count - 1).clamp(min=1)
-    mine, rest = there * positive, there * ~positive
-    pairs = _mean(gap * gap, mine) - 2 * _mean(gap, mine) * _mean(gap, rest) + _mean(gap * gap, rest)
-    return pairs * (mine.any(1) & rest.any(1))
+    return sloped(_all_pairs)(student, teacher) if positive is None else sloped(_pairs)(student, teacher, positive)
 
 
-def _mean(values: Tensor, among: Tensor) -> Tensor:
-    return torch.linalg.vecdot(values, among) / among.sum(1).clamp(min=1)
+def _gap(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """What the student says beyond the teacher, less its mean, which pairs do not feel: without it the squares are of
+    the size of the answer. Then which items are left out, for which it is 0, and how many are not.
+    """
+    mine, out = wide(student), torch.isneginf(teacher)
+    gap = (mine - teacher).to(mine.dtype).masked_fill_(out, 0.0)
+    count = (~out).sum(1, dtype=gap.dtype)
+    gap.sub_((gap.sum(1) / count.clamp(min=1)).unsqueeze(1)).masked_fill_(out, 0.0)
+    return gap, out, count
+
+
+def _all_pairs(student: Tensor, teacher: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    gap, _, count = _gap(student, teacher)
+    scale = 2 / (count - 1).clamp(min=1)
+    return scale * torch.linalg.vecdot(gap, gap), lambda: gap.mul_(2 * scale.unsqueeze(1))
+
+
+def _pairs(student: Tensor, teacher: Tensor, positive: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    gap, out, count = _gap(student, teacher)
+    hits = positive & ~out
+    own = gap.masked_fill(~hits, 0.0)
+    many = hits.sum(1, dtype=gap.dtype)
+    few, rest = many.clamp(min=1), (count - many).clamp(min=1)
+    # The gaps add up to 0, so that those of the others are what those of the positive items lack.
+    mean, other = own.sum(1) / few, -own.sum(1) / rest
+    square = torch.linalg.vecdot(own, own)
+    squares = square / few + (torch.linalg.vecdot(gap, gap) - square) / rest
+    counted = (many > 0) & (count > many)
+
+    def slope() -> Tensor:
+        left = (2 * counted / rest).unsqueeze(1) * (gap - mean.unsqueeze(1))
+        found = torch.where(hits, (2 * counted / few).unsqueeze(1) * (gap - other.unsqueeze(1)), left)
+        return found.masked_fill_(out, 0.0)
+
+    return (squares - 2 * mean * other) * counted, slope
 
 
 class MarginMse(RowTerm):

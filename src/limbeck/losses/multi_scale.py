@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.errors import UserError
 from limbeck.objective import RowTerm
 from limbeck.setting import above_zero, at_least_zero
@@ -43,8 +43,8 @@ def multi_scale(
     mine, theirs = (_series(x.float()) for x in (student, teacher.detach()))
     frequency = mine.new_zeros(len(mine))
     if mine.shape[2] > 1 and frequency_weight > 0:
-        q_log, p_log = softened(_rhythm(mine), _rhythm(theirs), temperature)
-        frequency = frequency_weight * temperature**2 * relative_entropy(p_log, q_log).mean(1)
+        apart_in_rhythm = forward_kl(_rhythm(mine), _rhythm(theirs), temperature=temperature)
+        frequency = frequency_weight * apart_in_rhythm.mean(1)
     apart = mine - theirs  # averaging is linear: once for both
     errors = [(apart**2).mean((1, 2))]
     while len(errors) <= halvings and apart.shape[2] > 1:

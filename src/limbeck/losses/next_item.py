@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +43,7 @@ class NextItem(RowTerm):
     | `history` (B, T) | batch |
     """
 
+    paper: ClassVar[str] = "Kang and McAuley 2018"
     needs_teacher = False
 
     def rows(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.objective import RowTerm, over_places
 from limbeck.setting import above_zero
 
@@ -30,8 +30,7 @@ def pixel_kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, te
     >>> pixel_kl(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item()
     0.0
     """
-    q_log, p_log = softened(student.flatten(2).transpose(1, 2), teacher.flatten(2).transpose(1, 2), temperature)
-    losses = temperature**2 * relative_entropy(p_log, q_log)
+    losses = forward_kl(student.flatten(2), teacher.flatten(2), temperature=temperature, axis=1)
     return over_places(losses, None if mask is None else mask.flatten(1))
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
 
@@ -32,8 +32,7 @@ def policy_kl(student: Tensor, teacher: Tensor, *, temperature: float = 0.01) ->
     >>> round(policy_kl(torch.zeros(1, 2), torch.tensor([[1.0, 0.0]])).item(), 4)
     0.6931
     """
-    q_log, p_log = softened(student, teacher.detach().float() / temperature, 1.0)
-    return relative_entropy(p_log, q_log)
+    return forward_kl(student, teacher.detach().float() / temperature)
 
 
 class PolicyKl(RowTerm):

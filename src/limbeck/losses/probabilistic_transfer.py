@@ -38,7 +38,7 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 def _neighbours(states: Tensor) -> Tensor:
     directions = functional.normalize(states.float().flatten(1), dim=1)
-    kernel = ((1 + directions @ directions.T) / 2).clamp(min=0)
+    kernel = (1 + directions @ directions.T).clamp(min=0)  # twice it, which the sum divides away
     return kernel / kernel.sum(1, keepdim=True)
 
 

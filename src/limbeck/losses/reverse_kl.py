@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from limbeck.divergence import FLOOR, Divergence, relative_entropy, softened
+from limbeck.divergence import Divergence, likelihood, ruled
 
 
 def reverse_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -24,12 +26,17 @@ def reverse_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) ->
     Source: Gu et al. 2024 (MiniLLM), here of each distribution rather than of whole texts, so no
     policy gradient is needed; T^2 is ours, as in Hinton et al. 2015.
 
-    >>> import torch
     >>> round(reverse_kl(torch.tensor([[0.0, -1e4]]), torch.zeros(1, 2)).item(), 4)
     0.6931
     """
-    q_log, p_log = softened(student, teacher, temperature)
-    return temperature**2 * relative_entropy(q_log, p_log.clamp_(min=FLOOR))
+    return ruled(_rule, student, teacher, temperature=temperature)
+
+
+def _rule(q_log: Tensor, p_log: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    apart = torch.sub(q_log, p_log, out=p_log)
+    q = likelihood(q_log)
+    loss = torch.linalg.vecdot(q, apart)
+    return loss, lambda: apart.sub_(loss.unsqueeze(-1)).mul_(q)
 
 
 class ReverseKl(Divergence):

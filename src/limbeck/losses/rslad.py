@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import forward_kl
 from limbeck.objective import RowTerm
 from limbeck.setting import share
 
@@ -33,9 +33,7 @@ def rslad(clean: Tensor, attacked: Tensor, teacher: Tensor, *, attacked_share: f
     >>> round(rslad(torch.zeros(1, 2), torch.zeros(1, 2), torch.tensor([[0.0, -torch.inf]])).item(), 4)
     0.6931
     """
-    both = [softened(logits, teacher, 1.0) for logits in (attacked, clean)]
-    losses = [relative_entropy(p_log, q_log) for q_log, p_log in both]
-    return attacked_share * losses[0] + (1 - attacked_share) * losses[1]
+    return attacked_share * forward_kl(attacked, teacher) + (1 - attacked_share) * forward_kl(clean, teacher)
 
 
 class Rslad(RowTerm):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from limbeck.bucketed import LOW, bucketed
-from limbeck.divergence import Divergence, relative_entropy, softened, tail_at
+from limbeck.divergence import Divergence, forward_kl, relative_entropy, tail_at
 from limbeck.errors import UserError
 from limbeck.piecewise import RowLoss
 
@@ -93,8 +93,7 @@ class SampledKl(Divergence):
 
     def between(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Nats a row, from whole logits."""
-        q_log, p_log = softened(student, teacher, self.temperature)
-        return self.temperature**2 * relative_entropy(p_log, q_log)
+        return forward_kl(student, teacher, temperature=self.temperature)
 
     def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
         """Builds nothing, but looks whether the store holds what `sampled` says.

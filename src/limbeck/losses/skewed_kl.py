@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
-from limbeck.divergence import Divergence, mixed_log, relative_entropy, softened
+from limbeck.divergence import FLOOR, Divergence, likelihood, ruled, through_softmax
 from limbeck.setting import share
 
 
@@ -29,14 +32,25 @@ def skewed_kl(
     student's own (Ko et al. 2025, DistiLLM-2). Their code drops the part of the forward form that has no
     gradient; it is kept here, so that equality costs 0. T^2 is ours, as in Hinton et al. 2015.
 
-    >>> import torch
     >>> round(skewed_kl(torch.tensor([[0.0, -1e4]]), torch.tensor([[-1e4, 0.0]])).item(), 4)
     2.3026
     """
-    q_log, p_log = softened(student, teacher, temperature)
-    first, other = (q_log, p_log) if reverse else (p_log, q_log)
-    own = first.exp()
-    return temperature**2 * relative_entropy(first, mixed_log(own, other.exp(), skew), p=own)
+    return ruled(partial(_reverse if reverse else _forward, skew), student, teacher, temperature=temperature)
+
+
+def _forward(skew: float, q_log: Tensor, p_log: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    p, q = p_log.exp(), likelihood(q_log)
+    mixed = torch.lerp(q, p, skew)
+    loss = torch.linalg.vecdot(p, p_log.sub_(mixed.log()))
+    return loss, lambda: through_softmax(p.mul_(q).div_(mixed).mul_(skew - 1), q)
+
+
+def _reverse(skew: float, q_log: Tensor, p_log: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    p, q = likelihood(p_log), q_log.clamp_(min=FLOOR).exp()
+    mixed = torch.lerp(p, q, skew)
+    apart = q_log.sub_(mixed.log())
+    loss = torch.linalg.vecdot(q, apart)
+    return loss, lambda: through_softmax(apart.sub_(mixed.reciprocal_().mul_(q), alpha=skew).mul_(q), q)
 
 
 class SkewedKl(Divergence):

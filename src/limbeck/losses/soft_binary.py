@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
@@ -12,6 +12,7 @@ from torch.nn import functional
 from limbeck.divergence import tempered
 from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
+from limbeck.slope import sloped
 from limbeck.steps import by_step
 
 
@@ -32,9 +33,16 @@ def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -
     >>> round(soft_binary(torch.zeros(1, 1), torch.full((1, 1), -torch.inf)).item(), 4)
     0.6931
     """
-    p = torch.sigmoid(tempered(teacher.detach(), temperature))
-    losses = functional.binary_cross_entropy_with_logits(tempered(student, temperature), p, reduction="none")
-    return temperature**2 * losses.flatten(1).mean(1) if losses.ndim > 1 else temperature**2 * losses
+    outputs = [x.reshape(len(x), -1) for x in (student, teacher)]
+
+    def losses(student: Tensor, teacher: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+        mine = tempered(student, temperature)
+        p = tempered(teacher, temperature).to(mine.dtype).sigmoid()
+        wrong = functional.softplus(mine).addcmul_(p, mine, value=-1)
+        # Of T times the sum, by the logits as given; written where memory is at hand, for fetching new takes longer.
+        return temperature * wrong.sum(1), lambda: torch.sigmoid(mine, out=wrong).sub_(p)
+
+    return temperature / max(outputs[0].shape[1], 1) * sloped(losses)(*outputs)
 
 
 class SoftBinary(RowTerm):

@@ -7,7 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.divergence import Divergence, relative_entropy, softened
+from limbeck.divergence import Divergence, forward_kl
 
 
 def standardised_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.0) -> Tensor:
@@ -30,8 +30,7 @@ def standardised_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.
     """
     out = torch.isneginf(teacher)
     mine, theirs = _standardised(student.float(), out), _standardised(teacher.detach().float(), out)
-    q_log, p_log = softened(mine, theirs, temperature)
-    return temperature**2 * relative_entropy(p_log, q_log)
+    return forward_kl(mine, theirs, temperature=temperature)
 
 
 def _standardised(logits: Tensor, out: Tensor) -> Tensor:

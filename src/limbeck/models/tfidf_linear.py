@@ -14,14 +14,12 @@ from torch import nn
 from limbeck.encoder import RESERVED, Encoder
 from limbeck.encoders.tfidf import Analyzer, Tfidf
 from limbeck.errors import UserError
+from limbeck.logistic import logistic
 from limbeck.token_reader import WeightedTerms
 from limbeck.types import Array, Kind
 
 if TYPE_CHECKING:
     from limbeck.task import Problem
-
-ABSENT = -20.0
-"""Logit of a class that no fitted row has, where the others' are around 0."""
 
 
 @dataclass(frozen=True)
@@ -68,31 +66,10 @@ class TfidfLinear:
 
     def fit(self, module: nn.Module, inputs: Mapping[str, Array], target: Any, weight: Array | None) -> None:
         """Fit with scikit-learn; a soft target is a row of every class, weighted by its probability."""
-        size, outputs = module.state_dict()["table.weight"].shape
-        soft = sparse.coo_array(target)
-        row, label, share = soft.coords[0], soft.coords[1], soft.data.astype(np.float64)
-        share = share if weight is None else share * weight[row]
-        row, label, share = row[share > 0], label[share > 0], share[share > 0]
-        if not len(row):
-            raise UserError("tfidf_linear: no row has a target; it is fitted on labels or on a teacher's soft targets")
-        coefficients, bias = np.zeros((outputs, size)), np.full(outputs, ABSENT)
-        there = np.unique(label)
-        bias[there] = 0.0
-        if len(there) > 1:
-            coefficients[there], bias[there] = self._solve(_terms(inputs, size)[row], label, share)
-        state = {"table.weight": coefficients.T, "bias": bias}
-        module.load_state_dict({name: torch.from_numpy(value.astype(np.float32)) for name, value in state.items()})
-
-    def _solve(self, terms: sparse.csr_array, label: Array, share: Array) -> tuple[Array, Array]:
-        """Coefficients (classes there, terms) and biases (classes there,)."""
-        from sklearn.linear_model import LogisticRegression
-
-        solved = LogisticRegression(C=self.inverse_l2, max_iter=2000).fit(terms, label, sample_weight=share)
-        if len(solved.classes_) > 2:
-            return solved.coef_, solved.intercept_
-        # Two classes come as one margin; halves of it keep the classes' logits alike.
-        half = np.array([[-0.5], [0.5]])
-        return half * solved.coef_, half[:, 0] * solved.intercept_
+        size = module.state_dict()["table.weight"].shape[0]
+        coefficients, bias = logistic(_terms(inputs, size), target, weight, inverse_l2=self.inverse_l2)
+        state = {"table.weight": coefficients.T.copy(), "bias": bias}
+        module.load_state_dict({name: torch.from_numpy(value) for name, value in state.items()})
 
 
 def _terms(inputs: Mapping[str, Array], size: int) -> sparse.csr_array:

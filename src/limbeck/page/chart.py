@@ -27,6 +27,7 @@ class Scale:
         low, high: values at the ends, low < high.
         start, end: pixels of these ends.
         log: logarithmic; both ends are then above 0.
+        whole: ticks are whole numbers, such as epochs.
     """
 
     low: float
@@ -34,6 +35,7 @@ class Scale:
     start: float
     end: float
     log: bool = False
+    whole: bool = False
 
     @staticmethod
     def around(values: Sequence[float], start: float, end: float, *, log: bool = False, room: float = 0.08) -> Scale:
@@ -66,7 +68,7 @@ class Scale:
         """
         if self.log:
             return self._decades()
-        raw = (self.high - self.low) / count
+        raw = max((self.high - self.low) / count, 1.0 if self.whole else 0.0)
         unit = 10.0 ** math.floor(math.log10(raw))
         step = unit * min((m for m in (1, 2, 5, 10) if m * unit >= raw), default=10)
         first = math.ceil(self.low / step - 1e-9)

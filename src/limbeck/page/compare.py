@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from limbeck.page.document import document, section
 from limbeck.page.element import Html, element, join
-from limbeck.page.fact import between, comparison_of, direction, label_of, ordered, spread, title_of, value
+from limbeck.page.fact import between, comparison_of, direction, label_of, ordered, p50_of, spread, title_of, value
 from limbeck.page.number import number
 from limbeck.page.plot import Interval, Point, intervals, scatter
 from limbeck.page.section import charts
@@ -33,7 +33,7 @@ class Entry:
     @property
     def p50(self) -> Number:
         """Its median latency, ms."""
-        return self.row.latency_ms.p50 if self.row.latency_ms else None
+        return p50_of(self.row)
 
 
 def groups(reports: Mapping[str, Report]) -> dict[tuple[str, str, str], list[Entry]]:
@@ -63,7 +63,9 @@ def compare_page(reports: Mapping[str, Report]) -> str:
         heading = f"{title} · {protocol}"
         contents.append((f"g{i}", heading))
         lead = element("p", note, class_="lead")
-        parts.append(section(f"g{i}", heading, lead, table(entries).html(cards=True), *_charts(entries)))
+        parts.append(
+            section(f"g{i}", heading, lead, table(entries).html(Word("metrics"), cards=True), *_charts(entries))
+        )
     return document((Word("compare"), "·", ", ".join(reports)), contents, parts)
 
 

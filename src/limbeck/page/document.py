@@ -21,7 +21,7 @@ from limbeck.page.fact import (
     title_of,
 )
 from limbeck.page.number import number
-from limbeck.page.section import ROLES, glossary, protocol_sections
+from limbeck.page.section import ROLES, details, glossary, protocol_sections
 from limbeck.page.table import Table
 from limbeck.page.word import WORDS, Text, Word, english
 from limbeck.report import Protocol, Report, plain
@@ -48,7 +48,7 @@ def draw(report: Report, rows: Sequence[Mapping[str, Any]] | None = None) -> str
     parts += [browser(report.protocols)] if rows else []
     if report.artifacts:
         parity = element("p", Word("artifacts_note"), class_="lead")
-        parts.append(section("artifacts", Word("artifacts"), parity, artifact_table(report).html()))
+        parts.append(section("artifacts", Word("artifacts"), parity, artifact_table(report).html(Word("artifacts"))))
     parts.append(_facts(report))
     titles: list[tuple[str, Text]] = [(f"p{i}", p.name) for i, p in enumerate(report.protocols)]
     titles += [("rows", Word("rows"))] if rows else []
@@ -102,26 +102,23 @@ def section(anchor: str, title: Text, *parts: Html | None) -> Html:
 
 
 def _verdict(report: Report) -> Html:
-    verdict = element("p", report.verdict, class_="verdict", lang="en", dir="auto")
+    first, stop, more = report.verdict.partition(". ")
+    verdict = element("p", first + stop.strip(), class_="verdict", lang="en", dir="auto")
+    rest = element("p", more, class_="more-verdict", lang="en", dir="auto") if more else None
     warnings = [
         element("p", (f"{protocol.name}:", *gate_sentence(protocol)), class_="warning", role="note")
         for protocol in report.protocols
         if protocol.overridden
     ]
-    return join([verdict, *warnings])
+    return join((verdict, rest, *warnings))
 
 
 def _protocol(i: int, protocol: Protocol, report: Report) -> Html:
     kind = element("span", Word("protocol"), class_="eyebrow")
     heading = element("h2", kind, element("span", protocol.name, dir="auto"))
     gate = [element("p", sentence, class_="lead") for sentence in gate_sentence(protocol)[:1]]
-    facts = details(Word("facts"), protocol_facts(protocol))
+    facts = details(Word("facts"), protocol_facts(protocol).html(Word("facts")))
     return element("section", heading, *gate, *protocol_sections(protocol, report.threads), facts, id=f"p{i}")
-
-
-def details(title: Text, *tables: Table) -> Html:
-    """Tables that open on demand."""
-    return element("details", element("summary", title), *(table.html() for table in tables))
 
 
 def _facts(report: Report) -> Html:
@@ -131,7 +128,7 @@ def _facts(report: Report) -> Html:
     tables = [t for t in (run, fact_table(report.data), second_table(report)) if t.rows]
     return join(
         [
-            section("facts", Word("facts"), element("div", *(t.html() for t in tables), class_="pair")),
+            section("facts", Word("facts"), element("div", *(t.html(Word("facts")) for t in tables), class_="pair")),
             section("glossary", Word("glossary"), glossary(ROLES)),
         ]
     )

@@ -48,9 +48,17 @@ def word(name: str, said: Word, **attributes: Attribute) -> Html:
 
     It takes no wrapper: `option` and SVG's `text` allow none.
     """
+    return element(name, said.say(), **attributes, data_t=said.key, data_v=_values(said))
+
+
+def labelled(name: str, said: Word, *children: Child, **attributes: Attribute) -> Html:
+    """An element that a word names without being shown, in either language."""
+    return element(name, *children, **attributes, aria_label=said.say(), data_t_label=said.key, data_v=_values(said))
+
+
+def _values(said: Word) -> str | None:
     values = {key: value if isinstance(value, str) else [value.key] for key, value in said.values}
-    held = json.dumps(values, ensure_ascii=False) if values else None
-    return element(name, said.say(), **attributes, data_t=said.key, data_v=held)
+    return json.dumps(values, ensure_ascii=False) if values else None
 
 
 def text(name: str, said: Text, **attributes: Attribute) -> Html:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from limbeck.page.number import MISSING, Unit, measured, number
 from limbeck.page.table import Cell, Table
 from limbeck.page.word import Text, Word, say
-from limbeck.report import Comparison, Metric, Number, Protocol, Report, Row
+from limbeck.report import Comparison, Curve, Metric, Number, Protocol, Report, Row
 
 GROUPS = {"teacher": 0, "student": 1, "scratch": 1, "trivial": 2}
 SIBLINGS = {"student": 0, "scratch": 1}
+GRADIENT, WHOLE = "gradient_norm", "loss"
+"""Names among a curve's terms: what lengths of gradients begin with, and the sum of all terms."""
 
 
 def ordered(rows: Iterable[Row]) -> list[Row]:
@@ -49,8 +51,15 @@ def label_of(row: Row) -> str:
 
 
 def spread(metric: Metric) -> str:
-    """`mean ± sd`."""
-    return f"{number(metric.mean)} ± {number(metric.sd, digits=2)}" if metric.sd is not None else number(metric.mean)
+    """`mean ± sd`; what did not vary, or was trained once, has no `± 0` that would look like certainty."""
+    return f"{number(metric.mean)} {margin(metric)}".strip()
+
+
+def margin(metric: Metric) -> str:
+    """`± sd`, or nothing where there is none."""
+    sd = measured(metric.sd)
+    # Equal trainings differ by rounding in their last digits.
+    return f"± {number(sd, digits=2)}" if sd and sd > 1e-9 * abs(metric.mean or 0.0) else ""
 
 
 def between(low: Number, high: Number, unit: Unit = "plain") -> str:
@@ -128,11 +137,11 @@ def comparison_table(protocol: Protocol) -> Table:
 
 
 def slice_tables(protocol: Protocol) -> Iterator[tuple[str, Table]]:
-    """(metric, one row a slice), for every metric that slices were judged by."""
+    """(metric, one row a slice that has it), for every metric that slices were judged by, the headline first."""
     rows = [row for row in ordered(protocol.rows) if row.slices]
     names = list(dict.fromkeys(name for row in rows for name in row.slices))
     metrics = dict.fromkeys(m for row in rows for held in row.slices.values() for m in held if m != "n")
-    for metric in metrics:
+    for metric in sorted(metrics, key=lambda name: name != protocol.headline):
         held = [abs(v) for row in rows for s in row.slices.values() if (v := measured(s.get(metric))) is not None]
         top = max(held, default=0.0)
         lines = []
@@ -142,9 +151,46 @@ def slice_tables(protocol: Protocol) -> Iterator[tuple[str, Table]]:
                 v = measured(row.slices.get(name, {}).get(metric))
                 bar = None if v is None or top == 0 else abs(v) / top
                 cells.append(Cell(number(v), bar=bar, kind=row.role))
-            lines.append(tuple(cells))
+            if any(measured(row.slices.get(name, {}).get(metric)) is not None for row in rows):
+                lines.append(tuple(cells))
         heads = tuple(Cell(label_of(row), role=row.role) for row in rows)
         yield metric, Table((Word("slice"), Word("n"), *heads), tuple(lines))
+
+
+def times(teacher: Number, student: Number, words: tuple[str, str, str]) -> tuple[str, Word]:
+    """How many times less a student costs: `53.9×` and smaller; or larger, or as large, where that is so.
+
+    Args:
+        teacher: what the teacher costs.
+        student: the same of the student.
+        words: for less, more and alike.
+    """
+    before, after = measured(teacher), measured(student)
+    if before is None or after is None or min(before, after) <= 0:
+        return MISSING, Word(words[0])
+    said = number(max(before, after) / min(before, after), "ratio")
+    return said, Word(words[2] if said == number(1.0, "ratio") else words[0] if after < before else words[1])
+
+
+SIZES = ("smaller", "larger", "as_large")
+SPEEDS = ("faster", "slower", "as_fast")
+
+
+def cost_sentence(protocol: Protocol) -> Word | None:
+    """What the best student costs beside the teacher; none where size or latency is not known of both."""
+    teacher, student = best(protocol, "teacher"), best(protocol)
+    if teacher is None or student is None:
+        return None
+    size, larger = times(teacher.bytes, student.bytes, SIZES)
+    speed, slower = times(p50_of(teacher), p50_of(student), SPEEDS)
+    if MISSING in (size, speed):
+        return None
+    return say("cost", student=student.name, size=size, larger=larger, speed=speed, slower=slower)
+
+
+def p50_of(row: Row | None) -> Number:
+    """Its median latency, ms."""
+    return row.latency_ms.p50 if row and row.latency_ms else None
 
 
 def _count(rows: list[Row], name: str) -> Number:
@@ -156,14 +202,28 @@ def curve_table(protocol: Protocol) -> Table:
     rows = []
     for c in protocol.curves:
         at_best = next((v for x, v in zip(c.x, c.validation, strict=False) if x == c.best), None)
-        last = ", ".join(f"{term} {number(values[-1])}" for term, values in c.terms.items() if values)
         name = Cell(c.name, role=c.role)
         epochs = number(len(c.x), "count")
-        rows.append(
-            (name, str(c.split), str(c.seed), epochs, number(c.best, "count"), number(at_best), last or MISSING)
-        )
-    heads = ("model", "split", "seed", "epochs", "best_epoch", "best_validation", "final_loss")
+        ends = (_ends(losses_of(c)), _ends(gradients_of(c)))
+        rows.append((name, str(c.split), str(c.seed), epochs, number(c.best, "count"), number(at_best), *ends))
+    heads = ("model", "split", "seed", "epochs", "best_epoch", "best_validation", "final_loss", "final_gradient")
     return Table(tuple(map(Word, heads)), tuple(rows))
+
+
+def _ends(terms: Mapping[str, Sequence[Number]]) -> str:
+    return ", ".join(f"{term} {number(values[-1])}" for term, values in terms.items() if values) or MISSING
+
+
+def losses_of(curve: Curve) -> dict[str, Sequence[Number]]:
+    """The terms of its loss; their sum where there is more than one to sum up."""
+    held: dict[str, Sequence[Number]] = {n: v for n, v in curve.terms.items() if n.partition(".")[0] != GRADIENT}
+    return {name: values for name, values in held.items() if name != WHOLE or len(held) != 2}
+
+
+def gradients_of(curve: Curve) -> dict[str, Sequence[Number]]:
+    """Term -> the lengths of its gradient, beside those of the whole."""
+    held = ((name.partition("."), values) for name, values in curve.terms.items())
+    return {term or WHOLE: values for (name, _, term), values in held if name == GRADIENT}
 
 
 def reliability_table(protocol: Protocol) -> Table:

@@ -16,7 +16,9 @@
     for (const node of document.querySelectorAll("[data-t]")) {
       node.textContent = say(node.dataset.t, JSON.parse(node.dataset.v || "{}"));
     }
-    for (const node of document.querySelectorAll("[data-t-label]")) node.setAttribute("aria-label", say(node.dataset.tLabel));
+    for (const node of document.querySelectorAll("[data-t-label]")) {
+      node.setAttribute("aria-label", say(node.dataset.tLabel, JSON.parse(node.dataset.v || "{}")));
+    }
     for (const node of document.querySelectorAll(".language")) node.setAttribute("aria-pressed", String((node.value === "zh") === !!language));
   }
 
@@ -47,6 +49,7 @@
 
   function browse(rows) {
     const PAGE = 10, LONG = 280;
+    const PICTURE = /^data:image\/png;base64,[A-Za-z0-9+\/]+=*$/;
     const control = (name) => document.getElementById(`row-${name}`);
     const known = (value) => value !== null && value !== undefined;
     const flat = (value) => Array.isArray(value) && value.every((piece) => typeof piece !== "object");
@@ -60,7 +63,8 @@
       gained: (row) => right(row, "student") && !right(row, "teacher"),
       both_wrong: (row) => known(row.truth) && !right(row, "teacher") && !right(row, "student"),
     };
-    const texts = new Map(rows.map((row) => [row, JSON.stringify(Object.values(row)).toLowerCase()]));
+    const spelt = (name, held) => (PICTURE.test(held) ? "" : held);
+    const texts = new Map(rows.map((row) => [row, JSON.stringify(Object.values(row), spelt).toLowerCase()]));
     const largest = Math.max(1, ...rows.map((row) => row.disagreement || 0));
     const figure = (value) => (typeof value === "number" ? value.toFixed(3) : "–");
     let page = 0, rising = false, pages = 1;
@@ -79,6 +83,13 @@
     function value(raw) {
       const text = plain(raw);
       const node = make("dd");
+      if (PICTURE.test(text)) {
+        const picture = make("img", "thumb");
+        picture.src = text;
+        picture.alt = "";
+        node.append(picture);
+        return node;
+      }
       const held = make("bdi", "", text.length > LONG ? `${text.slice(0, LONG)}…` : text);
       held.dir = "auto";
       node.append(held);

@@ -63,7 +63,7 @@ def lines(title: Text, series: Sequence[Series], *, level: tuple[Text, Number] |
     log = min(values) > 0 and max(values) / min(values) > 20
     ys = Scale.around(values, bottom, top, log=log)
     epochs = [x for one in drawn for x, _ in one.known]
-    xs = Scale(min(epochs), max(*epochs, min(epochs) + 1), left, right)
+    xs = Scale(min(epochs), max(*epochs, min(epochs) + 1), left, right, whole=True)
     parts = [left_axis(ys, left, right), bottom_axis(xs, bottom, bottom - 4, label=Word("epoch"))]
     labels: list[tuple[float, Text, str]] = []
     if level and height_of_level is not None:

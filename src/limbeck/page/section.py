@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from limbeck.page.chart import mark
 from limbeck.page.element import Html, element, join, word
 from limbeck.page.fact import (
     COMPARED,
     MEANINGS,
+    SIZES,
+    SPEEDS,
     batch_of,
     best,
     comparison_of,
     comparison_table,
     curve_table,
     direction,
+    gradients_of,
     label_of,
+    losses_of,
     main_table,
+    margin,
     metric_table,
     ordered,
+    p50_of,
     reliability_table,
     slice_tables,
+    times,
     value,
 )
 from limbeck.page.number import MISSING, number
@@ -44,7 +51,12 @@ def protocol_sections(protocol: Protocol, threads: int | None) -> list[Html]:
     )
     parts: list[Html | None] = [
         _summary(protocol),
-        part(Word("table"), note, main_table(protocol).html(cards=True), _behind("metrics", metric_table(protocol))),
+        part(
+            Word("table"),
+            note,
+            main_table(protocol).html(Word("table"), cards=True),
+            _behind("metrics", metric_table(protocol)),
+        ),
         _comparisons(protocol),
         _tradeoffs(protocol),
         _tunings(protocol),
@@ -65,7 +77,12 @@ def part(title: Text, note: Text, *parts: Html | None) -> Html:
 def _behind(title: str, table: Table) -> Html | None:
     if not table.rows:
         return None
-    return element("details", element("summary", Word(title)), table.html())
+    return details(Word(title), table.html(Word(title)))
+
+
+def details(title: Word, *parts: Html | None) -> Html:
+    """What opens on demand."""
+    return element("details", element("summary", title), *parts)
 
 
 def charts(*drawn: Html | None) -> Html | None:
@@ -94,41 +111,28 @@ def _tiles(protocol: Protocol) -> Html:
     scratch = next((r for r in protocol.rows if r.role == "scratch" and known and r.name == known.scratch), None)
     tiles = [_model_tile(r, row, protocol) for r, row in zip(ROLES, (teacher, student, scratch), strict=False)]
     lift = say("kept_note", lift=number(known.lift_retention if known else None, "percent"))
-    tiles.append(_tile((Word("kept"),), number(known.retention if known else None, "percent"), lift))
+    tiles.append(_tile((Word("kept"),), (number(known.retention if known else None, "percent"), ""), lift))
     large, small = (teacher.bytes if teacher else None), (student.bytes if student else None)
-    tiles.append(_ratio("smaller", large, small, number(large, "bytes"), number(small, "bytes")))
-    slow, fast = _p50(teacher), _p50(student)
-    tiles.append(_ratio("faster", slow, fast, number(slow, "ms"), number(fast, "ms")))
+    note = say("from_to", before=number(large, "bytes"), after=number(small, "bytes"))
+    tiles.append(_tile((Word("size"),), times(large, small, SIZES), note))
+    slow, fast = p50_of(teacher), p50_of(student)
+    note = say("from_to", before=number(slow, "ms"), after=number(fast, "ms"))
+    tiles.append(_tile((Word("p50_title"),), times(slow, fast, SPEEDS), note))
     return element("dl", *tiles, class_="tiles")
 
 
 def _model_tile(role: Role, row: Row | None, protocol: Protocol) -> Html:
     metric = row.metrics.get(protocol.headline) if row else None
     label = join([mark(role), element("span", Word(role))])
-    deviation = f" ± {number(metric.sd, digits=2)}" if metric and metric.sd is not None else ""
-    return _tile(
-        (),
-        number(metric.mean if metric else None),
-        f"{row.name if row else MISSING}{deviation}",
-        label=label,
-        role=role,
-    )
+    figure = (number(metric.mean if metric else None), margin(metric) if metric else "")
+    return _tile((), figure, row.name if row else MISSING, label=label, role=role)
 
 
-def _tile(name: Text, figure: str, note: Text, *, label: Html | None = None, role: str = "") -> Html:
-    head = element("dt", label, name or None)
-    return element(
-        "div", head, element("dd", figure, class_="figure"), element("dd", note), class_=f"tile {role}".strip()
-    )
-
-
-def _ratio(name: str, before: Number, after: Number, said_before: str, said_after: str) -> Html:
-    ratio = before / after if before is not None and after else None
-    return _tile((Word(name),), number(ratio, "ratio"), say("from_to", before=said_before, after=said_after))
-
-
-def _p50(row: Row | None) -> Number:
-    return row.latency_ms.p50 if row and row.latency_ms else None
+def _tile(name: Text, figure: tuple[str, Text], note: Text, *, label: Html | None = None, role: str = "") -> Html:
+    """A figure that never breaks; a word or a margin beside it, or below where there is no room."""
+    said, beside = figure
+    shown = element("dd", element("b", said), " ", element("small", beside) if beside else None, class_="figure")
+    return element("div", element("dt", label, name or None), shown, element("dd", note), class_=f"tile {role}".strip())
 
 
 def _comparisons(protocol: Protocol) -> Html | None:
@@ -140,7 +144,12 @@ def _comparisons(protocol: Protocol) -> Html | None:
     title: Text = (Word("difference"), "·", protocol.headline)
     chart = intervals(title, plotted, sides=(Word(sides[0]), Word(sides[1])), unit="difference")
     drawn = charts(chart, glossary(COMPARED))
-    return part(Word("comparisons"), Word("comparisons_note"), drawn, comparison_table(protocol).html())
+    return part(
+        Word("comparisons"),
+        Word("comparisons_note"),
+        drawn,
+        comparison_table(protocol).html(Word("comparisons"), cards=True),
+    )
 
 
 def glossary(keys: Sequence[str]) -> Html:
@@ -155,7 +164,7 @@ def _tradeoffs(protocol: Protocol) -> Html | None:
     def points(costs: list[Number]) -> list[Point]:
         return [Point(label_of(r), r.role, x, value(r, protocol.headline)) for r, x in zip(rows, costs, strict=True)]
 
-    speed = scatter(Word("latency_title"), points([_p50(r) for r in rows]), unit="ms", label=Word("latency"))
+    speed = scatter(Word("latency_title"), points([p50_of(r) for r in rows]), unit="ms", label=Word("latency"))
     sizes: list[Number] = [r.bytes for r in rows]
     size = scatter(Word("size_title"), points(sizes), unit="bytes", label=Word("size"))
     drawn = charts(speed, size)
@@ -169,17 +178,23 @@ def _tunings(protocol: Protocol) -> Html | None:
 
 
 def _slices(protocol: Protocol) -> Html | None:
-    tables = [
-        join([element("p", say("slices_note", metric=metric), class_="lead"), table.html()])
-        for metric, table in slice_tables(protocol)
-    ]
-    return part(Word("slices"), "", *tables) if tables else None
+    drawn = []
+    for metric, table in slice_tables(protocol):
+        note = say("slices_note", metric=metric)
+        drawn.append(join([element("p", note, class_="lead"), table.html(note)]))
+    if not drawn:
+        return None
+    return part(Word("slices"), "", drawn[0], details(Word("slices_more"), *drawn[1:]) if drawn[1:] else None)
 
 
 def _curves(protocol: Protocol) -> Html | None:
     drawn = charts(*_curve_charts(protocol))
+    if drawn is None:
+        return None
+    gradients = charts(*_gradient_charts(protocol))
+    behind = details(Word("gradients_title"), gradients) if gradients else None
     note = say("curves_note", metric=protocol.headline)
-    return part(Word("curves"), note, drawn, _behind("numbers", curve_table(protocol))) if drawn else None
+    return part(Word("curves"), note, drawn, behind, _behind("numbers", curve_table(protocol)))
 
 
 def _curve_charts(protocol: Protocol) -> Iterator[Html | None]:
@@ -195,15 +210,21 @@ def _curve_charts(protocol: Protocol) -> Iterator[Html | None]:
             series.append(Series(label, c.role, tuple(zip(c.x, c.validation, strict=False)), c.best))
         beside = None if all(c.role == "teacher" for c in curves) else (Word("teacher"), level)
         yield lines((name, "·", Word("validation")), series, level=beside)
-        yield lines((name, "·", Word("terms")), list(_terms(curves)))
+        yield lines((name, "·", Word("terms")), list(_terms(curves, losses_of)))
 
 
-def _terms(curves: list[Curve]) -> Iterator[Series]:
+def _gradient_charts(protocol: Protocol) -> Iterator[Html | None]:
+    for name in dict.fromkeys(c.name for c in protocol.curves):
+        curves = [c for c in protocol.curves if c.name == name]
+        yield lines((name, "·", Word("gradients")), list(_terms(curves, gradients_of)))
+
+
+def _terms(curves: list[Curve], of: Callable[[Curve], Mapping[str, Sequence[Number]]]) -> Iterator[Series]:
     """The terms of the first training of every role; the twin's are told apart by dashes."""
     seen: dict[str, int] = {}
     for role in ("student", "scratch", "teacher"):
         first = next((c for c in curves if c.role == role), None)
-        for term, values in first.terms.items() if first else ():
+        for term, values in of(first).items() if first else ():
             colour = seen.setdefault(term, len(seen)) % 5
             style = f"term{colour}" if role != "scratch" else f"term{colour} twin"
             label: Text = (term, Word("scratch")) if role == "scratch" else term

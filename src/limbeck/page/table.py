@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 
 from limbeck.page.chart import mark
-from limbeck.page.element import Html, element, join
+from limbeck.page.element import Html, element, join, labelled
+from limbeck.page.number import MISSING
 from limbeck.page.word import Text, Word, english
 from limbeck.report import Role
 
@@ -48,8 +49,13 @@ class Table:
     rows: tuple[tuple[Cell | Text, ...], ...]
     words: int = 1
 
-    def html(self, *, cards: bool = False) -> Html:
-        """The table in a box that scrolls by itself; as `cards`, rows become cards on a narrow screen."""
+    def html(self, name: Word, *, cards: bool = False) -> Html:
+        """The table in a box that scrolls by itself while its first column stays.
+
+        Args:
+            name: of the box, for those who do not see it.
+            cards: whether rows become cards on a narrow screen instead.
+        """
         heads = [
             element("th", *_drawn(_cell(head)), scope="col", role="columnheader", class_=self._class(i))
             for i, head in enumerate(self.columns)
@@ -58,7 +64,7 @@ class Table:
         rows = [element("tr", *self._cells(row, cards), role="row") for row in self.rows]
         # The roles are spelt out because cards change `display`, which would take them away.
         whole = element("table", top, element("tbody", *rows, role="rowgroup"), role="table")
-        return element("div", whole, class_="scroll cards" if cards else "scroll", tabindex=0)
+        return labelled("div", name, whole, class_="scroll cards" if cards else "scroll", tabindex=0, role="region")
 
     def _class(self, column: int) -> str | None:
         if column < self.words:
@@ -74,7 +80,9 @@ class Table:
             name, role = ("th", "rowheader") if i == 0 else ("td", "cell")
             body = element("span", *_drawn(cell), class_="said", dir="auto" if i < self.words else None)
             scope = "row" if i == 0 else None
-            answer.append(element(name, label, body, scope=scope, role=role, class_=self._class(i)))
+            empty = "missing" if cards and cell.text == MISSING else None
+            kind = " ".join(filter(None, (self._class(i), empty))) or None
+            answer.append(element(name, label, body, scope=scope, role=role, class_=kind))
         return answer
 
     def markdown(self) -> str:

@@ -7,6 +7,7 @@ from limbeck.page.fact import (
     artifact_table,
     batch_of,
     comparison_table,
+    cost_sentence,
     curve_table,
     direction,
     fact_table,
@@ -50,6 +51,8 @@ def _protocol(protocol: Protocol, report: Report) -> list[str]:
     )
     parts = [f"## {escape_markdown(protocol.name)}", escape_markdown(note.say())]
     parts += [escape_markdown(sentence.say()) for sentence in gate_sentence(protocol)]
+    cost = cost_sentence(protocol)
+    parts += [escape_markdown(cost.say())] if cost else []
     parts.append(main_table(protocol).markdown())
     parts += _section("comparisons", comparison_table(protocol))
     parts += _section("tuning", tuning_counts(protocol))

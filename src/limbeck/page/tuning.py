@@ -124,6 +124,6 @@ def tuning_parts(protocol: Protocol) -> list[Html | None]:
     return [
         *(element("p", sentence) for sentence in tuning_sentences(protocol)),
         element("div", chart, class_="charts") if chart else None,
-        tuning_counts(protocol).html(),
-        front_table(protocol).html(),
+        tuning_counts(protocol).html(Word("trials")),
+        front_table(protocol).html(Word("front_title")),
     ]

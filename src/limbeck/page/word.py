@@ -70,6 +70,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "final_loss": ("last terms", "最终各项损失"),
     "validation": ("validation", "验证集"),
     "terms": ("terms of the loss", "损失各项"),
+    "gradients": ("lengths of gradients", "梯度长度"),
+    "gradients_title": ("Lengths of gradients", "梯度长度"),
+    "final_gradient": ("last gradients", "最终梯度长度"),
     "path": ("path", "路径"),
     "fact": ("fact", "项目"),
     "value": ("value", "值"),
@@ -93,9 +96,18 @@ WORDS: dict[str, tuple[str, str]] = {
     # tiles
     "kept": ("kept of the teacher", "保留教师效果"),
     "kept_note": ("lift kept: {lift}", "提升保留：{lift}"),
-    "smaller": ("size, teacher ÷ student", "大小，教师 ÷ 学生"),
-    "faster": ("latency, teacher ÷ student", "延迟，教师 ÷ 学生"),
+    "p50_title": ("latency", "延迟"),
+    "smaller": ("smaller", "更小"),
+    "larger": ("larger", "更大"),
+    "as_large": ("as large", "一样大"),
+    "faster": ("faster", "更快"),
+    "slower": ("slower", "更慢"),
+    "as_fast": ("as fast", "一样快"),
     "from_to": ("{before} → {after}", "{before} → {after}"),
+    "cost": (
+        "Beside the teacher, {student} is {size} {larger} and {speed} {slower}.",
+        "与教师相比，{student} {size} {larger}，{speed} {slower}。",
+    ),
     # one line each
     "higher": ("higher is better", "越高越好"),
     "lower": ("lower is better", "越低越好"),
@@ -144,6 +156,7 @@ WORDS: dict[str, tuple[str, str]] = {
         "The search found none that is no larger than {student} as given ({size}) and keeps to the budget.",
         "未找到不大于指定参数的 {student}（{size}）且符合预算的学生。",
     ),
+    "slices_more": ("Slices by other metrics", "按其他指标的分组结果"),
     "slices_note": ("{metric} per group of test rows.", "测试集各组的 {metric}。"),
     "reliability_note": (
         "On the diagonal, what is said with 80% confidence is right 80% of the time.",

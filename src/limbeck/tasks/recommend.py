@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limbeck import parts
-from limbeck.draft import distinct, line, protocol, shares
+from limbeck.draft import distinct, epochs_for, line, protocol, shares
 from limbeck.encoder import as_text, lookup
 from limbeck.errors import UserError
 from limbeck.store import persons
@@ -338,7 +338,7 @@ def draft(rows: Rows, roles: Mapping[str, str]) -> Iterator[str]:
     yield from ("  - {model: matrix_factorisation, name: mf-8, width: 8, dropout: 0.5}", "", "objective:")
     yield line("  - {loss: hard, weight: 0.3}", "the rows' own answers; below, the teacher's order of all items")
     yield f"  - {{loss: listwise_kl, weight: 1.0, temperature: {0.1 if closed else 1.0}}}"
-    epochs = max(20, min(300, round(300 / -(-users // BATCH))))
+    epochs = epochs_for(300, users, BATCH, least=20)
     yield from ("", "training:", line(f"  epochs: {epochs}", f"about 300 steps over {users:,} users"))
     yield from (f"  batch_size: {BATCH}", "  learning_rate: 0.07", f"  check_every: {max(1, epochs // 12)}", "")
     yield line("seeds: [0, 1, 2]", "three trainings of everything: one alone proves nothing")

@@ -13,7 +13,7 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import rankdata
 
 from limbeck import parts
-from limbeck.errors import UserError
+from limbeck.errors import UserError, counted
 from limbeck.measure import on_threads
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Predictor, Signals, fingerprint
@@ -260,7 +260,7 @@ def _moves(weights: tuple[float, ...], step: float) -> list[tuple[float, ...]]:
 def _normal(weights: Sequence[float], members: int) -> tuple[float, ...]:
     """Weights adding to 1."""
     if len(weights) != members:
-        raise UserError(f"ensemble: {len(weights)} weights for {members} members")
+        raise UserError(f"ensemble: {counted(len(weights), 'weight')} for {counted(members, 'member')}")
     if not all(0 <= weight < np.inf for weight in weights) or not sum(weights) > 0:
         raise UserError(f"ensemble: weights are {list(weights)}; they must be 0 or more, and not all 0")
     total = float(sum(weights))

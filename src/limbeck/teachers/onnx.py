@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from limbeck.brought import CLIP, TEXT, Reading, Slot, filled, matrix, need_columns, plan_of
-from limbeck.errors import UserError, few
+from limbeck.errors import UserError, counted, few
 from limbeck.table import find_file
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Kind, Signals, fingerprint
@@ -117,7 +117,9 @@ class Onnx:
         """Rows a run: what the settings say, or 1 where the graph insists."""
         fixed = {slot.shape[0] for slot in slots if slot.shape and slot.shape[0] is not None}
         if fixed - {1}:
-            raise UserError(f"{self._who} takes exactly {max(fixed)} rows a run; export it with an open first axis")
+            raise UserError(
+                f"{self._who} takes exactly {counted(max(fixed), 'row')} a run; export it with an open first axis"
+            )
         return 1 if fixed else self.rows_per_run
 
 

@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from limbeck.brought import CLIP, Reading, need_columns
 from limbeck.encoder import as_text, lookup
-from limbeck.errors import UnknownKey, UserError, few
+from limbeck.errors import UnknownKey, UserError, counted, few
 from limbeck.table import digest, explained, find_file
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Kind, Lists, Signals, fingerprint
@@ -157,7 +157,9 @@ class Table:
         item = lookup(problem.axis.values, names)
         if (item < 0).any():
             unknown = list(dict.fromkeys(np.array(names.to_pylist(), object)[item < 0]))
-            raise UserError(f"{self._who}: {len(unknown)} items are not in the catalogue of training: {few(unknown)}")
+            raise UserError(
+                f"{self._who}: the catalogue of training lacks {counted(len(unknown), 'item')}: {few(unknown)}"
+            )
         if not np.isfinite(scores).all():
             raise UserError(f"{self._who}: {int((~np.isfinite(scores)).sum())} scores are NaN or infinite")
         known: dict[Name, int] = {}

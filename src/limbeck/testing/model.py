@@ -12,6 +12,7 @@ import numpy as np
 
 from limbeck import parts
 from limbeck.errors import LimbeckError
+from limbeck.picture import blank
 from limbeck.task import Problem
 from limbeck.testing.answer import check_signals, need, same
 from limbeck.testing.teacher import check_teacher
@@ -93,12 +94,14 @@ def _name_of(family: Family) -> str:
 
 
 def _strange(batch: Batch, empty: bool) -> Batch:
-    """Empty texts and lists; or others of the same types: texts nobody writes, and one number far above most."""
+    """Empty texts, lists and pictures; or others of the same types: texts nobody writes, one number far above most."""
 
     def change(values: Any) -> Any:
         if isinstance(values, Lists):
             nothing = Lists(values.values[:0], np.zeros_like(values.offsets))
             return nothing if empty else Lists(change(values.values), values.offsets)
+        if isinstance(values, list) and values and isinstance(values[0], bytes):
+            return [blank()] * len(values)
         if isinstance(values, list):
             return ["" if empty else f"{text}\u2603never seen" for text in values]
         if empty or values.dtype.kind not in "iu":

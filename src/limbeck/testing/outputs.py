@@ -42,19 +42,19 @@ def _of_rows(name: str, tensor: Tensor, change: Callable[[Tensor], Tensor]) -> T
 def example_outputs(rows: int = 6, classes: int = 5) -> Outputs:
     """Random signals under the names that Limbeck's tasks use.
 
-    `logits` and `scores` (B, C), `steps` (B, 4, C), `embedding` (B, 8), the teacher's (B, 12); in the batch
-    `label` and `weight` (B,), `targets` (B, 2) positions, `history` (B, 4) ids, `id` (B,), which names the row, and
+    `logits` and `scores` (B, C), `steps` (B, T, C), `embedding` (B, 8), the teacher's (B, 12); in the batch
+    `label` and `weight` (B,), `targets` (B, 2) positions, `history` (B, T) ids, `id` (B,), which names the row, and
     `outputs` (B,), which is C.
     """
     import torch
 
     torch.manual_seed(0)
-    wide = {"logits": (classes,), "scores": (classes,), "steps": (4, classes)}
+    wide = {"logits": (classes,), "scores": (classes,), "steps": (LENGTH["T"], classes)}
     student = {name: torch.randn(rows, *shape) for name, shape in {**wide, "embedding": (8,)}.items()}
     teacher = {name: torch.randn(rows, *shape) for name, shape in {**wide, "embedding": (12,)}.items()}
     label = torch.arange(rows) % classes
     targets = torch.stack([label, torch.where(label % 2 == 0, (label + 1) % classes, -1)], 1)
-    history, many = torch.randint(2, classes + 2, (rows, 4)), torch.full((rows,), classes)
+    history, many = torch.randint(2, classes + 2, (rows, LENGTH["T"])), torch.full((rows,), classes)
     named = {"label": label, "targets": targets, "history": history, "id": torch.arange(rows), "outputs": many}
     return Outputs(student, teacher, {**named, "weight": torch.ones(rows)})
 

@@ -36,11 +36,18 @@ def evaluate(predictor: Predictor, rows: Rows, task: Task, problem: Problem, tel
         return task.judge(Heard(predictor, advance), rows, problem)
 
 
-def open_predictor(folder: Path, problem: Problem) -> Predictor:
+def open_predictor(folder: Path, problem: Problem, source: str = "") -> Predictor:
     """What lies in a folder: an artifact, a saved model, or a store.
 
+    Args:
+        folder: where it lies.
+        problem: whose rows it will be judged on.
+        source: fingerprint of the source these rows were split from; an artifact taught on other rows of the same
+            source may have learnt from those of this test.
+
     Raises:
-        UserError: none of these, or one that answers along another axis than the problem's.
+        UserError: none of these, one that answers along another axis than the problem's, or one that may have learnt
+            from its test rows.
     """
     if (folder / "contract.json").is_file():
         from limbeck.artifact import Artifact
@@ -48,6 +55,14 @@ def open_predictor(folder: Path, problem: Problem) -> Predictor:
         opened = Artifact.open(folder)
         if (opened.axis.name, opened.axis.values) != (problem.axis.name, problem.axis.values):
             raise _other(folder, len(opened.axis), problem)
+        origin = opened.origin
+        if source and origin.get("rows") == source and origin.get("train") != problem.train.fingerprint:
+            own = origin.get("split", "of another recipe")
+            raise UserError(
+                f"{folder} was taught on another division of these rows ({own}), so "
+                "rows it learnt from may be among those it would be judged on; name the recipe, protocol and split it "
+                "was taught on, or rows of another file"
+            )
         return opened.predictor()
     if (folder / "model.json").is_file():
         from limbeck.model import Model

@@ -24,7 +24,8 @@ import pyarrow.parquet
 from limbeck import atomic, parts
 from limbeck.artifact import Artifact, Column, Precision
 from limbeck.errors import UserError
-from limbeck.types import Rows
+from limbeck.table import check_encoding, check_text
+from limbeck.types import Batch, Lists, Rows
 
 _TYPES: Mapping[str, pa.DataType] = {
     "text": pa.string(),
@@ -32,7 +33,10 @@ _TYPES: Mapping[str, pa.DataType] = {
     "number": pa.float64(),
     "boolean": pa.bool_(),
     "time": pa.timestamp("us"),
+    "picture": pa.large_binary(),
 }
+_SPELT: Mapping[str, pa.DataType] = {**_TYPES, "picture": pa.string()}
+"""The same in files of text, where a picture is the path of its file."""
 _BLOCK = 1 << 20
 """Bytes of a CSV or JSONL file in memory at a time."""
 
@@ -46,12 +50,14 @@ class Predict:
         precision: which file of the artifact; by default the one it recommends.
         batch: rows in memory at a time.
         threads: of ONNX Runtime.
+        encoding: of a CSV file's text.
     """
 
     top: int = 10
     precision: Precision | None = None
     batch: int = 512
     threads: int = 1
+    encoding: str = "utf-8"
 
     def __post_init__(self) -> None:
         if self.top < 1 or self.batch < 1:
@@ -66,11 +72,13 @@ class Predicted:
         rows: answered.
         seconds: from opening the source to the answers' last byte.
         out: where they lie; none where they were printed.
+        lacking: list columns that the source did without, as every row was of somebody known.
     """
 
     rows: int
     seconds: float
     out: Path | None
+    lacking: tuple[str, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -84,90 +92,159 @@ def predict(artifact: Artifact, source: Path, out: Path | None = None, *, settin
     Args:
         artifact: opened.
         source: `.csv`, `.jsonl` (or `.ndjson`) or `.parquet`; only the columns of the contract are read.
-            A list in a CSV file is one field, its values apart by spaces or `|`.
+            A list in a CSV file is one field, its values apart by spaces or `|`. A model that learnt its users
+            one by one needs no lists (their histories) of them, so those columns may be left out where all
+            users were there in training; then nothing that is in them is left out of the answers.
+            A picture is the path of its file in CSV and JSON lines, from the source's folder, and its bytes in Parquet.
         out: `.jsonl` or `.parquet`, written whole or not at all; by default JSON lines are printed.
             Each answer has its `row`, counted from 0.
         settings: how.
 
     Raises:
-        UserError: no such file, another ending, a column that is missing, or a value of another type.
+        UserError: no such file, another ending, a column that is missing, somebody unknown without a list, or a
+            value of another type.
     """
     settings = settings or Predict()
     predictor = artifact.predictor(settings.precision, settings.threads)
     answer = parts.get("tasks", artifact.contract.task).answer
     start, done = time.perf_counter(), 0
-    batches = _batches(source, artifact.contract.columns, settings.batch)
+    format = _format(source, settings)
+    names = format.names(source, settings)
+    lacking = () if names is None else _lacking(source, artifact, names)
+    columns = [column for column in artifact.contract.columns if column.name not in lacking]
     with _writer(out) as write:
-        for table in batches:
+        for table in _batches(source, format, columns, settings) if names is not None else ():
             batch = Rows(table, np.arange(done, done + table.num_rows), "predict").batch()
+            if lacking:
+                batch = _known(source, artifact, batch, lacking)
             said = answer(predictor(batch), artifact.axis, batch, settings.top)
             write([{"row": done + place, **one} for place, one in enumerate(said)])
             done += table.num_rows
-    return Predicted(done, time.perf_counter() - start, out)
+    return Predicted(done, time.perf_counter() - start, out, lacking)
 
 
-def _batches(source: Path, columns: Sequence[Column], size: int) -> Iterator[pa.Table]:
-    """The columns as the contract types them, `size` rows at a time (fewer where a block of the file ends)."""
+@dataclass(frozen=True)
+class _Format:
+    """A sort of file: the names of its columns (none of an empty one), and those that are read, some rows at a time."""
+
+    names: Callable[[Path, Predict], list[str] | None]
+    read: Callable[[Path, Sequence[Column], Predict], Iterator[pa.RecordBatch]]
+
+
+def _format(source: Path, settings: Predict) -> _Format:
     if not source.is_file():
         raise UserError(f"no file {source}")
-    readers = {".csv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
-    read = readers.get(source.suffix.lower())
-    if read is None:
-        raise UserError(f"{source} ends in '{source.suffix}'; rows are read from {', '.join(readers)}")
+    found = FORMATS.get(source.suffix.lower())
+    if found is None:
+        raise UserError(f"{source} ends in '{source.suffix}'; rows are read from {', '.join(FORMATS)}")
+    if check_encoding(settings.encoding) != "utf-8" and found is not FORMATS[".csv"]:
+        raise UserError(f"{source} is read as the UTF-8 that its format has; only a CSV has another encoding")
+    return found
+
+
+def _batches(source: Path, format: _Format, columns: Sequence[Column], settings: Predict) -> Iterator[pa.Table]:
+    """The columns as the contract types them, a batch at a time (fewer rows where a block of the file ends)."""
     done = 0
     try:
-        for block in read(source, columns, size):
-            for start in range(0, block.num_rows, size):
-                table = _typed(block.slice(start, size), columns, source, done)
+        for block in format.read(source, columns, settings):
+            for start in range(0, block.num_rows, settings.batch):
+                table = _typed(block.slice(start, settings.batch), columns, source, done)
                 yield table
                 done += table.num_rows
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as wrong:
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, UnicodeDecodeError) as wrong:
+        if format is FORMATS[".csv"]:
+            check_text(source, settings.encoding)
         raise UserError(f"{source}, after row {done}: {wrong}") from None
-    except UnicodeDecodeError as wrong:
-        raise UserError(f"{source}: byte {wrong.start} of its header is not UTF-8; save the file as UTF-8") from None
 
 
-def _csv(source: Path, columns: Sequence[Column], _: int) -> Iterator[pa.RecordBatch]:
-    with source.open("rb") as file:
-        first = pa.csv.open_csv(file, pa.csv.ReadOptions(block_size=_BLOCK)).schema.names if _holds(file) else []
-    _found(source, columns, first)
+def _csv_names(source: Path, settings: Predict) -> list[str]:
+    if not source.stat().st_size:
+        raise UserError(f"{source} is empty; a line with the names of its columns was wanted")
+    try:
+        names: list[str] = pa.csv.open_csv(source, _csv_options(settings)).schema.names
+    except (pa.ArrowInvalid, UnicodeDecodeError) as wrong:
+        check_text(source, settings.encoding)
+        raise UserError(f"{source}: {wrong}") from None
+    return names
+
+
+def _csv(source: Path, columns: Sequence[Column], settings: Predict) -> Iterator[pa.RecordBatch]:
     # A type guessed from the first block would make text of digits lose its zeros, and fail on a later block.
-    types = {column.name: pa.string() if column.many else _TYPES[column.type] for column in columns}
+    types = {column.name: pa.string() if column.many else _SPELT[column.type] for column in columns}
     options = pa.csv.ConvertOptions(include_columns=list(types), column_types=types)
-    yield from pa.csv.open_csv(source, pa.csv.ReadOptions(block_size=_BLOCK), convert_options=options)
+    yield from pa.csv.open_csv(source, _csv_options(settings), convert_options=options)
 
 
-def _jsonl(source: Path, columns: Sequence[Column], _: int) -> Iterator[pa.RecordBatch]:
+def _csv_options(settings: Predict) -> pa.csv.ReadOptions:
+    return pa.csv.ReadOptions(block_size=_BLOCK, encoding=settings.encoding)
+
+
+def _jsonl_names(source: Path, _: Predict) -> list[str] | None:
     with source.open("rb") as file:
         first = next((line for line in file if line.strip()), None)
-    if first is None:
-        return
     try:
-        names = list(json.loads(first))
+        return None if first is None else list(json.loads(first))
     except ValueError as wrong:
         raise UserError(f"{source}: its first line is no JSON object: {wrong}") from None
-    _found(source, columns, names)
-    types = [(c.name, pa.list_(_TYPES[c.type]) if c.many else _TYPES[c.type]) for c in columns]
+
+
+def _jsonl(source: Path, columns: Sequence[Column], _: Predict) -> Iterator[pa.RecordBatch]:
+    types = [(c.name, pa.list_(_SPELT[c.type]) if c.many else _SPELT[c.type]) for c in columns]
     options = pa.json.ParseOptions(explicit_schema=pa.schema(types), unexpected_field_behavior="ignore")
     yield from pa.json.open_json(source, pa.json.ReadOptions(block_size=_BLOCK), parse_options=options)
 
 
-def _parquet(source: Path, columns: Sequence[Column], size: int) -> Iterator[pa.RecordBatch]:
+def _parquet_names(source: Path, _: Predict) -> list[str]:
     with pa.parquet.ParquetFile(source) as file:
-        _found(source, columns, file.schema_arrow.names)
-        yield from file.iter_batches(size, columns=[column.name for column in columns])
+        names: list[str] = file.schema_arrow.names
+    return names
 
 
-def _holds(file: IO[bytes]) -> bool:
-    held = bool(file.read(1))
-    file.seek(0)
-    return held
+def _parquet(source: Path, columns: Sequence[Column], settings: Predict) -> Iterator[pa.RecordBatch]:
+    with pa.parquet.ParquetFile(source) as file:
+        yield from file.iter_batches(settings.batch, columns=[column.name for column in columns])
 
 
-def _found(source: Path, columns: Sequence[Column], names: Sequence[str]) -> None:
-    missing = [column.name for column in columns if column.name not in names]
-    if missing:
-        raise UserError(f"{source} has no column {', '.join(map(repr, missing))}; it has: {', '.join(names) or 'none'}")
+FORMATS = {
+    ".csv": _Format(_csv_names, _csv),
+    ".jsonl": _Format(_jsonl_names, _jsonl),
+    ".ndjson": _Format(_jsonl_names, _jsonl),
+    ".parquet": _Format(_parquet_names, _parquet),
+}
+"""Ending -> how such a file is read."""
+
+
+def _lacking(source: Path, artifact: Artifact, names: Sequence[str]) -> tuple[str, ...]:
+    """The list columns that a file does without, which is for the rows to judge.
+
+    Raises:
+        UserError: it lacks others.
+    """
+    missing = [column for column in artifact.contract.columns if column.name not in names]
+    spare = [column.name for column in missing if column.many and _learnt(artifact)]
+    wrong = [column.name for column in missing if column.name not in spare]
+    if wrong:
+        raise UserError(f"{source} has no column {', '.join(map(repr, wrong))}; it has: {', '.join(names) or 'none'}")
+    return tuple(spare)
+
+
+def _learnt(artifact: Artifact) -> Any:
+    """The encoding of the values that the model learnt one by one, such as its users; none where there is none."""
+    return next((encoding for encoding in artifact.encoder.encodings if hasattr(encoding, "knows")), None)
+
+
+def _known(source: Path, artifact: Artifact, batch: Batch, lacking: Sequence[str]) -> Batch:
+    """The rows with empty lists, which nobody who was there in training needs."""
+    learnt = _learnt(artifact)
+    strangers = np.flatnonzero(~learnt.knows(batch[learnt.column]))
+    if len(strangers):
+        row, lists = int(strangers[0]), ", ".join(map(repr, lacking))
+        who = f"{learnt.column} {batch[learnt.column][row]!r}"
+        raise UserError(
+            f"{source}, row {batch.key.id[row]}: {who} was not there in training, and is known by {lists} alone: add "
+            "that column (a list; in a CSV its values stand apart by spaces or |)"
+        )
+    return Batch({**batch, **{name: Lists.of([[]] * len(batch.key)) for name in lacking}}, batch.key)
 
 
 def _typed(block: pa.RecordBatch, columns: Sequence[Column], source: Path, done: int) -> pa.Table:
@@ -176,6 +253,8 @@ def _typed(block: pa.RecordBatch, columns: Sequence[Column], source: Path, done:
         array = block.column(column.name)
         if column.many and (pa.types.is_string(array.type) or pa.types.is_large_string(array.type)):
             array = _split(array)
+        elif column.type == "picture" and pa.types.is_string(array.type):
+            array = _opened(array, column, source, done)
         wanted = pa.list_(_TYPES[column.type]) if column.many else _TYPES[column.type]
         array = array if array.type == wanted else pc.cast(array, wanted)
         if array.null_count and not column.many and column.type not in ("text", "number"):
@@ -185,6 +264,17 @@ def _typed(block: pa.RecordBatch, columns: Sequence[Column], source: Path, done:
             )
         arrays[column.name] = array
     return pa.table(arrays)
+
+
+def _opened(paths: pa.Array, column: Column, source: Path, done: int) -> pa.Array:
+    """The bytes of the files that a column names."""
+    held = []
+    for row, path in enumerate(paths.to_pylist(), done):
+        file = source.parent / (path or "")
+        if not file.is_file():
+            raise UserError(f"{source}, row {row}: '{column.name}' is {path!r}, and there is no such file")
+        held.append(file.read_bytes())
+    return pa.array(held, pa.large_binary())
 
 
 def _split(array: pa.Array) -> pa.Array:

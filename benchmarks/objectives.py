@@ -1,0 +1,94 @@
+"""What each objective is worth: eight a job beside the honest twin and plain distillation, at equal pressure.
+
+    python benchmarks/objectives.py [recommend|text|pictures ...] [--out DIR] [--write]
+
+Every student of a job's recipe is the same but for its objective; the one named `kl` or `listwise_kl` is plain
+distillation. Resumable: finished steps are found. `--write` keeps the figures in docs/objectives.json, from which
+`make docs` draws the table; figures of jobs that were not asked for stay.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from limbeck import verdict
+from limbeck.outcome import Outcome
+from limbeck.progress import Teller
+from limbeck.recipe import read
+from limbeck.run import begin, descended, labelled_split, outcome_of
+from limbeck.task import Task
+
+HERE = Path(__file__).parent
+KEPT = HERE.parent / "docs" / "objectives.json"
+JOBS = ("recommend", "text", "pictures")
+PLAIN = ("kl", "listwise_kl")
+SURE = 0.05
+
+
+def outcome(job: str, out: Path) -> tuple[Task, Outcome]:
+    """A job's students and twins, judged on test rows."""
+    file = HERE / "objectives" / f"{job}.yaml"
+    recipe, _ = read(file)
+    desk, bound = begin(recipe, file.parent, out / job, Teller(quiet=False), flow="run")
+    protocol = recipe.protocols[0]
+    splits = [descended(desk, recipe, labelled_split(desk, bound, protocol, seed)) for seed in protocol.splits]
+    return desk.task, outcome_of(desk, recipe, protocol, splits)
+
+
+def figures(job: str, task: Task, found: Outcome) -> list[dict[str, Any]]:
+    """One line a loss."""
+    metric, sign = task.metrics[task.headline], 1 if task.higher_is_better else -1
+    plain = found.entry("student", next(name for name in found.students if name in PLAIN))
+    told = []
+    for name in found.students:
+        student, twin = found.entry("student", name), found.entry("scratch", name)
+        value = verdict.spread(metric, student.test)
+        line = {"job": job, "loss": name, "metric": task.headline, "value": value.mean, "deviation": value.sd}
+        for rival, other in (("kd", plain), ("twin", twin)):
+            if other is not student:
+                test = verdict.paired(metric, student.test, other.test)
+                line |= {
+                    f"beats_{rival}": sign * test.difference > 0 and test.p_value < SURE,
+                    f"p_{rival}": test.p_value,
+                }
+            else:
+                line |= {f"beats_{rival}": False, f"p_{rival}": 1.0}
+            line[rival] = verdict.spread(metric, other.test).mean
+        told.append(line)
+    return told
+
+
+def main() -> int:
+    """Run the jobs and show their table."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("jobs", nargs="*", default=list(JOBS), metavar="job")
+    asked.add_argument("--out", type=Path, default=Path("runs") / "bench-objectives")
+    asked.add_argument("--write", action="store_true")
+    told = asked.parse_args()
+    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
+    for job in told.jobs:
+        start = time.monotonic()
+        task, found = outcome(job, told.out)
+        lines = figures(job, task, found)
+        teacher = verdict.spread(task.metrics[task.headline], found.entry("teacher").test).mean
+        print(f"{job}: teacher {teacher:.4f} {task.headline}, {time.monotonic() - start:.0f} s this time")
+        for one in lines:
+            beats = " and ".join(rival for rival in ("kd", "twin") if one[f"beats_{rival}"]) or "neither"
+            print(
+                f"  {one['loss']:26} {one['value']:.4f} sd {one['deviation']:.4f}  plain {one['kd']:.4f}"
+                f" (p {one['p_kd']:.3f})  twin {one['twin']:.4f} (p {one['p_twin']:.3f})  beats {beats}"
+            )
+        kept = [one for one in kept if one["job"] != job] + lines
+    if told.write:
+        ordered = sorted(kept, key=lambda one: JOBS.index(one["job"]))
+        KEPT.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
