@@ -23,7 +23,7 @@ GO = "raise SystemExit(main())"
 def ran(*code: str, before: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     # Whoever runs the tests in the background has told their children to ignore Ctrl-C.
     hearing = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-    command = [*before, sys.executable, "-c", "".join([hearing, *code])]
+    command = [*before, sys.executable, "-c", "".join(code if before else (hearing, *code))]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
