@@ -64,6 +64,7 @@ def pack(monkeypatch):
             version="1.0",
             file=file,
             sha256=hashlib.sha256(data).hexdigest(),
+            megabytes=0.1,
             licence="MIT",
             note="",
             members=members,
@@ -135,6 +136,7 @@ def test_every_pack_is_pinned_and_says_what_it_is():
         assert pack.version in pack.file
         assert pack.file.endswith((".whl", ".tar.gz", ".deb"))
         assert pack.licence
+        assert pack.megabytes > 0
         assert pack.note
         assert fetch.find_pack(pack.name) is pack
 

@@ -34,6 +34,7 @@ class Pack:
         package, version: what the index calls it.
         file: the archive's name: a wheel, a source archive ending in `.tar.gz`, or a Debian package ending in `.deb`.
         sha256: of the archive.
+        megabytes: of the archive.
         licence: of what is inside.
         note: what it is, and what to mind.
         members: the files wanted, by their names in the archive; a name ending in `/` takes a folder.
@@ -51,6 +52,7 @@ class Pack:
     version: str
     file: str
     sha256: str
+    megabytes: float
     licence: str
     note: str
     members: tuple[str, ...]

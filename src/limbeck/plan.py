@@ -84,12 +84,13 @@ def plan(recipe: Recipe, base: Path, out: Path) -> list[Step]:
 def away(recipe: Recipe) -> dict[str, str]:
     """The packs and weights that a run would fetch first, each with a note on it."""
     packs = [str(data.pack) for data in _sources(recipe) if _not_here(data)]
-    found = {name: f"rows not here yet: {find_pack(name).note}" for name in packs}
+    found = {name: f"{find_pack(name).megabytes:g} MB not here yet: {find_pack(name).note}" for name in packs}
     trained = [(str(one.model), one.settings) for one in _trained(recipe.teacher)]
     for family, settings in (*trained, *((one.model, one.settings) for one in recipe.students)):
         source = _weights_away(family, settings)
         if source is not None:
-            found[source] = "weights not here yet"
+            pack = find_pack(source.removeprefix("pack:")) if source.startswith("pack:") else None
+            found[source] = f"{pack.megabytes:g} MB of weights not here yet" if pack else "weights not here yet"
     return found
 
 

@@ -109,7 +109,7 @@ def test_a_plan_fetches_no_rows_and_names_every_step(made: Path, told: Told, not
     assert kinds == ["fetch", *own]
     fetch, baseline, *_ = said["steps"]
     assert fetch["name"] == "ml-100k"
-    assert fetch["note"].startswith("rows not here yet: 100,000 ratings")
+    assert fetch["note"].startswith("2.1 MB not here yet: 100,000 ratings")
     assert baseline["note"] == "rows unknown"
     assert said["seconds"] is None
 
@@ -125,7 +125,7 @@ def test_a_plan_fetches_no_weights_and_tells_what_else_it_can(made: Path, told: 
     steps = told("run", "reviews.yaml", "--plan")["steps"]
     notes = {step["kind"]: (step["seconds"], step["note"]) for step in steps}
     assert [step["kind"] for step in steps[:1]] == ["fetch"]
-    assert notes["fetch"] == (None, "weights not here yet")
+    assert notes["fetch"] == (None, "83.5 MB of weights not here yet")
     assert notes["teacher"] == notes["label"] == (None, "needs pack:minilm")
     assert notes["student"][0] > 0
     assert notes["scratch"][0] > 0

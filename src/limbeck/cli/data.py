@@ -18,9 +18,9 @@ def list_all(json: Json = False) -> None:
 
     packs = list_packs()
     if json:
-        say_json([{"name": p.name, "here": p.here, "licence": p.licence, "note": p.note} for p in packs])
+        say_json([{"name": p.name, "here": p.here, "megabytes": p.megabytes, "licence": p.licence, "note": p.note} for p in packs])
         return
-    rows = [[pack.name, "here" if pack.here else "", pack.licence, pack.note] for pack in packs]
+    rows = [[p.name, "here" if p.here else f"{p.megabytes:g} MB", p.licence, p.note] for p in packs]
     say_table(["pack", "", "licence", ""], rows)
 
 

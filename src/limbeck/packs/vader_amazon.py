@@ -52,6 +52,7 @@ PACK = Pack(
     version="3.3.2",
     file="vaderSentiment-3.3.2.tar.gz",
     sha256="5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
+    megabytes=2.5,
     licence="MIT",
     note="3,708 sentences of 300 Amazon reviews, graded -4 to 4 by twenty people each: split by the column review",
     members=(ARCHIVE,),
