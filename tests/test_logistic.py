@@ -40,3 +40,10 @@ def test_a_soft_target_is_as_good_as_rows_repeated() -> None:
 def test_rows_without_any_target_are_refused() -> None:
     with pytest.raises(UserError, match="no row has a target"):
         logistic(FEATURES, np.zeros((80, 2)), None, inverse_l2=1.0)
+
+
+def test_ended_early_it_is_quiet_and_near(recwarn) -> None:
+    near, _ = logistic(FEATURES, np.eye(3)[LABEL], None, inverse_l2=2.0, iterations=5)
+    whole, _ = logistic(FEATURES, np.eye(3)[LABEL], None, inverse_l2=2.0)
+    assert np.abs(near - whole).max() < 0.5
+    assert not len(recwarn)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from limbeck.check import check
 from limbeck.cli import main
@@ -269,3 +270,15 @@ def test_a_teacher_that_reads_characters_is_trained_for_as_many_steps(tmp_path: 
     _, teachers = training_of(made)
     assert teachers.epochs * -(-120 // 32) >= 740
     assert teachers.patience == 3 * teachers.check_every
+
+
+def test_a_folder_of_pictures_is_drafted_and_passes_check(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    for i in range(60):
+        file = tmp_path / "goods" / ("bag", "shoe")[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (16, 16), 4 * i).save(file)
+    made = scaffold(tmp_path / "goods", tmp_path)
+    assert (made.task, made.roles) == ("classify_image", {"picture": "picture", "label": "label"})
+    assert "path: goods/" in made.text
+    assert check(*parse(made.text), tmp_path) == []

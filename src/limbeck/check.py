@@ -16,7 +16,7 @@ from limbeck.errors import LimbeckError, Mistake, RecipeError, UserError
 from limbeck.found import Found, nearest
 from limbeck.recipe import Data, Loss, Recipe, Student, Teacher, Training, reading, text_of
 from limbeck.split import assign
-from limbeck.table import check_labels, find_file, reader_for
+from limbeck.table import check_labels, find_source, reader_for
 from limbeck.task import Source, Task
 from limbeck.weight import counts
 from limbeck.yaml_lines import Lines, Place
@@ -137,7 +137,7 @@ def _source(found: Found, task: Task | None, data: Data, base: Path, path: Place
         settings = {"path": data.path, **data.settings}
         reader = data.format or found.tried((*path, "path"), lambda: reader_for(str(data.path)))
         if reader is not None:
-            found.tried((*path, "path"), lambda: find_file(str(data.path), base))
+            found.tried((*path, "path"), lambda: find_source(str(data.path), base))
     if reader is not None:
         found.part("data", reader, settings, path, (*path, "format"))
     if len(found.mistakes) > before:

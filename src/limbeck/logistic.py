@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ def logistic(
         target: (N, C), dense or SciPy sparse: one-hot labels or soft targets.
         weight: (N,), or none for equal weights.
         inverse_l2: scikit-learn's C; less is a stronger penalty.
-        iterations: of the solver at most.
+        iterations: of the solver at most; where it ends before it has converged, what it has is good enough.
 
     Returns:
         Coefficients (C, D) and biases (C,), float32.
@@ -49,9 +50,12 @@ def logistic(
 
 def _solve(features: Any, label: Array, share: Array, inverse_l2: float, iterations: int) -> tuple[Array, Array]:
     """Coefficients (classes there, D) and biases (classes there,)."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    solved = LogisticRegression(C=inverse_l2, max_iter=iterations).fit(features, label, sample_weight=share)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        solved = LogisticRegression(C=inverse_l2, max_iter=iterations).fit(features, label, sample_weight=share)
     if len(solved.classes_) > 2:
         return solved.coef_, solved.intercept_
     # Two classes come as one margin; halves of it keep the classes' logits alike.

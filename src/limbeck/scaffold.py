@@ -15,7 +15,7 @@ import yaml
 from limbeck import parts
 from limbeck.draft import distinct, line
 from limbeck.errors import UserError
-from limbeck.table import check_encoding, check_text, find_file, reader_for
+from limbeck.table import check_encoding, check_text, find_source, reader_for
 from limbeck.task import Task
 from limbeck.types import Rows
 
@@ -40,6 +40,7 @@ NAMES = {
         "label", "class", "category", "sentiment", "target", "stars", "rating", "score", "polarity", "y",
         "标签", "標籤", "类别", "分类", "情感", "评分", "評分", "打分", "得分", "星级", "极性",
     ),
+    "picture": ("picture", "image", "photo", "img", "pic", "图片", "照片", "图像", "主图"),
     "weight": ("weight", "weights", "权重"),
     "split": ("split", "part", "fold", "划分", "拆分"),
     "id": ("id", "rowid", "uid", "index", "编号", "序号", "行号"),
@@ -90,7 +91,7 @@ def scaffold(
             does not fit them.
     """
     path = _named(file, folder)
-    settings = _settings(find_file(path, folder), path, encoding)
+    settings = _settings(path, folder, encoding)
     rows = parts.make("data", reader_for(path), {"path": path, **settings}).read(folder).rows
     roles = guess(rows, _there(given or {}, rows))
     fitting = _fitting(roles)
@@ -142,7 +143,7 @@ def guess(rows: Rows, given: Mapping[str, str]) -> dict[str, str]:
     """Role -> column, by name first and by what a column holds; roles given, or brought by the rows, stay."""
     brought = {role: column for role, column in rows.roles.items() if isinstance(column, str)}
     roles = {**{role: column for role, column in brought.items() if column not in given.values()}, **given}
-    for role in ("split", "id", "weight", "time", "user", "item", "label", "text"):
+    for role in ("split", "id", "weight", "time", "user", "item", "label", "text", "picture"):
         fitting = [name for name in rows.names if name not in roles.values() and FITS[role](rows, name)]
         named = [name for name in fitting if _calls(name, role)]
         if role in roles:
@@ -234,6 +235,10 @@ def _fits_weight(rows: Rows, name: str) -> bool:
     return _whole(rows, name) and (pa.types.is_integer(kind) or pa.types.is_floating(kind))
 
 
+def _is_binary(rows: Rows, name: str) -> bool:
+    return pa.types.is_binary(_type(rows, name)) or pa.types.is_large_binary(_type(rows, name))
+
+
 def _fits_split(rows: Rows, name: str) -> bool:
     if not _is_text(rows, name) or distinct(rows, name) > 4:
         return False
@@ -244,6 +249,7 @@ def _fits_split(rows: Rows, name: str) -> bool:
 FITS: dict[str, Callable[[Rows, str], bool]] = {
     "user": _fits_name, "item": _fits_name, "time": _fits_time, "text": _fits_text, "label": _fits_label,
     "weight": _fits_weight, "split": _fits_split, "id": _fits_id,
+    "picture": _is_binary,
 }  # fmt: skip
 
 
@@ -257,14 +263,16 @@ def _drafted() -> list[Task]:
 
 
 def _named(file: Path, folder: Path) -> str:
-    """As the recipe names the file: from its own folder where the file lies inside."""
+    """As the recipe names the file: from its own folder where the file lies inside; a folder ends in `/`."""
     inside = file.resolve().is_relative_to(folder.resolve())
-    return str(file.resolve().relative_to(folder.resolve()) if inside else file.resolve())
+    name = str(file.resolve().relative_to(folder.resolve()) if inside else file.resolve())
+    return f"{name}/" if file.is_dir() else name
 
 
-def _settings(file: Path, path: str, encoding: str) -> dict[str, str]:
+def _settings(path: str, folder: Path, encoding: str) -> dict[str, str]:
     """What a reader must be told: of a CSV, its encoding and what stands between its cells."""
     told = {} if check_encoding(encoding) == "utf-8" else {"encoding": encoding}
+    file = find_source(path, folder)
     if reader_for(path) != "csv":
         if told:
             raise UserError(f"{path} is read as the UTF-8 that its format has; only a CSV has another encoding")
@@ -285,6 +293,8 @@ def _yaml(value: Any) -> str:
 
 
 def _why(rows: Rows, column: str) -> str:
+    if _is_binary(rows, column):
+        return f"pictures, {len(rows):,} of them"
     kind = "text" if _is_text(rows, column) else str(_type(rows, column))
     return f"{kind}, {distinct(rows, column):,} different in {len(rows):,} rows"
 

@@ -81,10 +81,24 @@ def find_file(path: str, base: Path) -> Path:
     if size is None:
         raise UserError(f"there is no file '{path}'; relative paths count from the recipe's folder, {base}")
     if file.is_dir():
-        raise UserError(f"'{path}' is a folder; name one file in it")
+        raise UserError(f"'{path}' is a folder; name one file in it, or a folder of pictures with a / at its end")
     if size == 0:
         raise UserError(f"'{path}' is an empty file; rows were wanted")
     return file
+
+
+def find_source(path: str, base: Path) -> Path:
+    """The file that a recipe's `data.path` names, or the folder where it ends in `/`.
+
+    Raises:
+        UserError: as `find_file` says; or there is no such folder.
+    """
+    if not path.endswith("/"):
+        return find_file(path, base)
+    folder = find(path, base)
+    if not folder.is_dir():
+        raise UserError(f"there is no folder '{path}'; relative paths count from the recipe's folder, {base}")
+    return folder
 
 
 def digest(file: Path) -> str:

@@ -18,7 +18,12 @@ def list_all(json: Json = False) -> None:
 
     packs = list_packs()
     if json:
-        say_json([{"name": p.name, "here": p.here, "megabytes": p.megabytes, "licence": p.licence, "note": p.note} for p in packs])
+        say_json(
+            [
+                {"name": p.name, "here": p.here, "megabytes": p.megabytes, "licence": p.licence, "note": p.note}
+                for p in packs
+            ]
+        )
         return
     rows = [[p.name, "here" if p.here else f"{p.megabytes:g} MB", p.licence, p.note] for p in packs]
     say_table(["pack", "", "licence", ""], rows)

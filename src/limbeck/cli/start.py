@@ -11,7 +11,12 @@ from limbeck.cli.say import Encoding, Json, say_json
 
 
 def init(
-    file: Annotated[Path, typer.Argument(help="A CSV, Parquet, JSONL, Arrow or .inter file.", show_default=False)],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="A CSV, Parquet, JSONL, Arrow or .inter file, or a folder of pictures.", show_default=False
+        ),
+    ],
     task: Annotated[str | None, typer.Option(help="The question.", show_default="as the columns suggest")] = None,
     role: Annotated[
         list[str] | None,

@@ -13,7 +13,7 @@ import pyarrow as pa
 from limbeck.cache import cache_folder
 from limbeck.errors import UserError, few
 from limbeck.split import PARTS
-from limbeck.table import Roles, digest, explained, find, map_table, source_of, write_table
+from limbeck.table import Roles, digest, explained, find_source, map_table, source_of, write_table
 from limbeck.task import Source
 from limbeck.types import fingerprint
 
@@ -47,9 +47,7 @@ class Pictures:
         Raises:
             UserError: there is no such folder, it holds no labelled picture, or only some of it is split.
         """
-        folder = find(self.path, base)
-        if not folder.is_dir():
-            raise UserError(f"there is no folder '{self.path}'; relative paths count from the recipe's folder, {base}")
+        folder = find_source(self.path, base)
         files, left_out = _files(folder)
         if not files:
             raise UserError(

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from limbeck import classes
 from limbeck.cache import cache_folder
-from limbeck.draft import line, protocol, shares
+from limbeck.draft import epochs_for, line, protocol, shares, training_rows
 from limbeck.errors import UserError, few
 from limbeck.picture import look
 from limbeck.table import map_table, write_table
@@ -19,6 +19,8 @@ from limbeck.types import Array, Predictor, Rows
 
 CHUNK = 256
 """Pictures a call when judging."""
+STEPS, BATCH = 2000, 64
+"""Steps that a drafted recipe takes at least, and the pictures of each."""
 LOOK = 1
 """Raised whenever `look` would see a picture otherwise."""
 
@@ -90,15 +92,19 @@ def draft(rows: Rows, roles: Mapping[str, str]) -> Iterator[str]:
         yield from protocol("given", "as the column says")
     else:
         yield from protocol(f"random, stratify: true, shares: {shares(len(rows))}", "each label's rows at random")
+    count = training_rows(rows, roles.get("split"))
+    epochs = epochs_for(STEPS, count, BATCH, least=12)
+    rate = f"batch_size: {BATCH}, learning_rate: 2.0e-3, weight_decay: 0.01, schedule: cosine"
     yield "teacher:"
     yield line("  model: residual_network", "trained from nothing")
-    yield "  training: {epochs: 15, batch_size: 128, learning_rate: 2.0e-3, weight_decay: 0.01, patience: 4}"
+    yield f"  training: {{epochs: {epochs}, {rate}, precision: bf16}}"
     yield from ("", "students:", "  - {model: depthwise_separable, name: separable, multiplier: 0.5}")
     yield "  - {model: picture_convolution, name: convolution, widths: [16, 32, 64]}"
     yield from ("", "objective:", line("  - {loss: hard, weight: 0.2}", "the rows' own labels"))
     yield line("  - {loss: kl, temperature: 4.0, weight: 0.8}", "the teacher's probabilities")
-    yield from ("", "training:", line("  epochs: 15", "at most"), "  batch_size: 128", "  learning_rate: 2.0e-3")
-    yield from ("  patience: 4", "")
+    steps = epochs * -(-count // BATCH)
+    yield from ("", "training:", line(f"  epochs: {epochs}", f"{steps:,} steps over {count:,} training rows"))
+    yield from (*(f"  {said}" for said in rate.split(", ")), "")
     yield line("seeds: [0, 1, 2]", "three trainings of everything: one alone proves nothing")
 
 
