@@ -1,11 +1,15 @@
 import io
+import json
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from limbeck.artifact import Artifact
 from limbeck.errors import UserError
+from limbeck.recipe import parse
+from limbeck.run import run
 from limbeck.task import Source
 from limbeck.tasks.classify_image import TASK
 from limbeck.types import Rows
@@ -68,3 +72,33 @@ def test_a_column_of_paths_is_no_column_of_pictures() -> None:
     rows = Rows(table, np.arange(12), "here", {"picture": "photo", "label": "kind"})
     with pytest.raises(UserError, match="holds no encoded pictures"):
         TASK.prepare(Source(rows), np.array(PART), dict(TASK.options))
+
+
+@pytest.mark.slow
+def test_a_folder_of_pictures_becomes_an_artifact_and_a_report_with_pictures(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    for i in range(240):
+        pixels = random.integers(0, 150, (12, 12), dtype=np.uint8)
+        pixels[:6] += np.uint8(100 * (i % 2))
+        file = tmp_path / "goods" / ("high", "low")[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(file)
+    recipe, _ = parse(
+        "task: classify_image\ndata: {path: goods/}\n"
+        "protocols: [{name: random, split: {kind: random, stratify: true, shares: [6, 2, 2]}, splits: [0]}]\n"
+        "teacher: {model: residual_network, widths: [8, 16], blocks: 1, allow_weak: true,"
+        " training: {epochs: 4, batch_size: 16}}\n"
+        "students: [{model: picture_convolution, name: small, widths: [4, 8]}]\n"
+        "objective: [{loss: hard, weight: 0.5}, {loss: kl, weight: 0.5, temperature: 2.0}]\n"
+        "training: {epochs: 8, batch_size: 16, learning_rate: 0.02}\nseeds: [0]\n"
+    )
+    report = run(recipe, base=tmp_path, out=tmp_path / "out")
+    student = next(row for row in report.protocols[0].rows if row.role == "student" and row.precision == "fp32")
+    assert student.metrics["accuracy"].mean > 0.9
+    artifact = Artifact.open(tmp_path / "out" / "artifact" / "small")
+    assert artifact.check_golden("fp32") < 1e-3
+    rows = json.loads((tmp_path / "out" / "rows.json").read_text())
+    assert rows[0]["row"]["picture"].startswith("data:image/png;base64,")
+    inside = [file.read_bytes() for file in artifact.folder.rglob("*") if file.is_file()]
+    one = (tmp_path / "goods" / "high" / "0.png").read_bytes()
+    assert not any(one in data or b"data:image/png" in data for data in inside)
