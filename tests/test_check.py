@@ -77,6 +77,8 @@ def test_a_right_recipe_has_no_mistake(folder: Path) -> None:
         ("    width: 4", "    choose: {widht: [4]}", "did you mean 'width'"),
         ("    width: 4", "    choose: {training.learning_rte: [0.1]}", "learning_rte"),
         ("    width: 4", "    choose: {width: []}", "no values"),
+        ("    width: 4", "    choose: {objective.7.weight: [1.0]}", "losses are counted 0 to"),
+        ("    width: 4", "    choose: {objective.1.temprature: [1.0]}", "temprature"),
         ("training: {epochs: 1}", "training: {epochs: 1, optimizer: AdamV}", "AdamV"),
         ("    width: 4", "    training: {optimizer: AdamV}", "AdamV"),
         ("    split: {kind: random, shares: [6, 2, 2]}", "    split: {kind: group, by: shop}", "'shop'"),

@@ -49,7 +49,7 @@ def test_a_student_and_its_twin_read_no_column_that_is_the_teachers(problem: Pro
     recipe = parse(RECIPE)[0]
     student = lesson_of(recipe, recipe.students[0], problem, problem.train, None)
     words = "reads 'margin', which only a teacher may see; a student here may read 'text'"
-    for lesson in (student, twin_of(parts.get("tasks", "classify_text"), student, problem.train)):
+    for lesson in (student, twin_of(parts.get("tasks", "classify_text"), student, problem.train)({})):
         with pytest.raises(UserError, match=words):
             lesson.encoder(Peeking())
     other = Problem(**{**vars(problem), "train": replace(problem.train, roles={"text": "text", "label": "label"})})

@@ -405,7 +405,7 @@ def test_nothing_to_search_is_the_users_mistake(found: Callable[..., tuple[Tunin
         ("objective.1.temperature", "objective.2.temperature", "losses are counted 0 to 1"),
         ("objective.1.temperature", "objective.1.temprature", "has no setting 'temprature'"),
         ("low: 0.05, high: 1.0, log: true", "low: -1.0, high: 1.0", "temperature"),
-        ("weight: 0.3}", "weight: {schedule: linear, start: 0, end: 1}}", "only a number is searched"),
+        ("weight: 0.3}", "weight: {schedule: linear, start: 0, end: 1}}", "only a number is tried or searched"),
         ("choose: {dropout", "choose: {width", "has a list under choose"),
         ("export:", "label: {top: 10}\nexport:", "keeps tails of given temperatures only"),
     ],

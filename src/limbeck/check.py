@@ -213,6 +213,7 @@ def _student(found: Found, task: Task | None, recipe: Recipe, student: Student, 
     family = found.part("models", student.model, student.settings, path, (*path, "model"))
     _speaks(found, task, family, student.model, (*path, "model"))
     _choices(found, "models", student.model, student, recipe.training, (*path, "choose"))
+    _of_losses(found, task, recipe, student, student.choose, (*path, "choose"))
     _ranges(found, task, recipe, student, (*path, "tune"))
     _training(found, student.training, recipe.training, (*path, "training"))
     return family
@@ -237,6 +238,8 @@ def _choices(found: Found, sort: str, name: str, chooser: Student | Teacher, tra
         if key.startswith("training."):
             for value in values:
                 _training(found, {**chooser.training, key.removeprefix("training."): value}, training, place)
+        elif key.startswith("objective.") and isinstance(chooser, Student):
+            continue  # told by _of_losses
         elif key not in allowed:
             found.unknown(f"'{name}' has no setting", key, list(allowed), *place)
         else:
@@ -255,17 +258,24 @@ def _ranges(found: Found, task: Task | None, recipe: Recipe, student: Student, p
             found.add(
                 f"'{key}' has a list under choose; a search draws from the list or the range, not both", *path, key
             )
+    _of_losses(found, task, recipe, student, ends, path)
+
+
+def _of_losses(
+    found: Found, task: Task | None, recipe: Recipe, student: Student, tried: Mapping[str, Sequence[Any]], path: Place
+) -> None:
+    """Settings of losses, by their place in the objective, with values that are tried."""
     losses = student.objective or recipe.objective
-    for key in ends.keys() - own.keys():
+    for key in (key for key in tried if key.startswith("objective.")):
         _, number, name = [*key.split(".", 2), "", ""][:3]
         if not (number.isdecimal() and int(number) < len(losses)):
             found.add(f"losses are counted 0 to {len(losses) - 1}: objective.0.weight", *path, key)
         elif name == "weight" and not isinstance(losses[int(number)].weight, int | float):
-            found.add("this weight moves, or is found on the way; only a number is searched", *path, key)
+            found.add("this weight moves, or is found on the way; only a number is tried or searched", *path, key)
         elif name == "temperature" and recipe.label.top is not None:
             found.add("knowledge cut to its best entries keeps tails of given temperatures only", *path, key)
         elif name != "weight" and task is not None:
-            for value in ends[key]:
+            for value in tried[key]:
                 found.tried((*path, key), partial(_with, losses[int(number)], task, student.model, {name: value}))
 
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,18 @@ from limbeck.run import asked_of, kept_of, recipe_text, twin_of
 from limbeck.shelf import Shelf
 from limbeck.store import Store, chunks
 from limbeck.task import Problem, Task
-from limbeck.teach import Desk, Lesson, Lived, baseline_lesson, choose, lesson_of, teach, teacher_lesson, with_choice
+from limbeck.teach import (
+    Desk,
+    Lesson,
+    Lessons,
+    Lived,
+    baseline_lesson,
+    choose,
+    lesson_of,
+    teach,
+    teacher_lesson,
+    with_choice,
+)
 from limbeck.trial import fresh
 from limbeck.tutor import judged_key, tutor_of
 from limbeck.types import Predictor, Rows
@@ -173,29 +185,24 @@ class _Walk:
         recipe, problem = self.bound.recipe, self.problem
         for name in self.desk.task.baselines:
             lesson = baseline_lesson(name, problem)
-            self._train("baseline", lesson, self.desk.cache, "baselines", {}, (0,))
+            self._train("baseline", partial(with_choice, lesson), self.desk.cache, "baselines", {}, (0,))
         tutor = self._tutor(recipe.teacher)
         store = self._label(recipe, tutor)
         rows = taught_rows(problem)
         for student in recipe.students:
             lesson = lesson_of(recipe, student, problem, rows, store)
             students = self.desk.shelf
-            self._train("student", lesson, students, "students", student.choose, recipe.seeds, teacher=True)
-            self._train(
-                "scratch",
-                twin_of(self.desk.task, lesson, problem.train),
-                students,
-                "students",
-                student.choose,
-                recipe.seeds,
-            )
+            taught, twin = partial(with_choice, lesson), twin_of(self.desk.task, lesson, problem.train)
+            self._train("student", taught, students, "students", student.choose, recipe.seeds, teacher=True)
+            self._train("scratch", twin, students, "students", student.choose, recipe.seeds)
         self._evaluate()
 
     def _train(
-        self, kind: str, lesson: Lesson, shelf: Shelf, sort: str, choices: Mapping[str, list[Any]],
+        self, kind: str, taught: Lessons, shelf: Shelf, sort: str, choices: Mapping[str, list[Any]],
         seeds: tuple[int, ...], *, teacher: bool = False,
     ) -> None:  # fmt: skip
         """The steps of choosing on the first seed, and of training the others with what was chosen."""
+        lesson = taught({})
         source = _weights_away(lesson.family, lesson.settings)
         if source is not None:
             every = [lesson.title] * _choices(choices) + [f"{lesson.title}, seed {seed}" for seed in seeds[1:]]
@@ -205,16 +212,16 @@ class _Walk:
             return
         ready = not teacher or lesson.knowledge is not None
         tried = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-        first = [with_choice(lesson, chosen) if chosen else lesson for chosen in tried]
+        first = [taught(chosen) for chosen in tried]
         done = [ready and shelf.has(sort, one.key(self.desk.task)) for one in first]
         costs = [
             self._step(kind, one, there, teacher=teacher, earlier=shelf.root / sort)
             for one, there in zip(first, done, strict=True)
         ]
-        best = choose(self.desk, lesson, shelf, sort, choices) if all(done) else None
+        best = choose(self.desk, taught, shelf, sort, choices) if all(done) else None
         self._judges(best, next((cost for cost in costs if cost is not None), None))
         for seed in seeds[1:]:
-            again = replace(with_choice(lesson, best.chosen) if best and best.chosen else lesson, seed=seed)
+            again = replace(taught(best.chosen if best else {}), seed=seed)
             there = best is not None and shelf.has(sort, again.key(self.desk.task))
             named = replace(again, title=f"{again.title}, seed {seed}")
             cost = self._step(kind, named, there, teacher=teacher, earlier=shelf.root / sort)
@@ -252,7 +259,9 @@ class _Walk:
         models, judging = len(self.models), len(self.judging)
         for member in _trained(teacher):
             lesson = teacher_lesson(self.bound.recipe, member, self.problem)
-            self._train("teacher", lesson, self.desk.cache, "teachers", member.choose, (member.seed,))
+            self._train(
+                "teacher", partial(with_choice, lesson), self.desk.cache, "teachers", member.choose, (member.seed,)
+            )
         trained, told = self.models[models:], self.judging[judging:]
         del self.models[models:], self.judging[judging:]  # its members are judged as one
         if None in trained or _asked(teacher):

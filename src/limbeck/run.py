@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,7 +32,7 @@ from limbeck.report import Gate, Report, plain
 from limbeck.shelf import Shelf
 from limbeck.store import Store
 from limbeck.task import Problem, Task
-from limbeck.teach import Desk, Lesson, Lived, choose, lesson_of, teach, with_choice
+from limbeck.teach import Desk, Lesson, Lessons, Lived, choose, lesson_of, teach, with_choice
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of
 from limbeck.types import Axis, Predictor, Rows, fingerprint
 from limbeck.verbs.export import About
@@ -269,9 +270,10 @@ def descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
     for student in recipe.students:
         with timed(desk, "distill"):
             lesson = lesson_of(recipe, student, problem, taught_rows(problem), store)
-            split.students[student.title] = _seeds(desk, lesson, student, recipe.seeds)
+            split.students[student.title] = _seeds(desk, partial(with_choice, lesson), student, recipe.seeds)
         with timed(desk, "scratch"):
-            split.twins[student.title] = _seeds(desk, twin_of(desk.task, lesson, problem.train), student, recipe.seeds)
+            twin = twin_of(desk.task, lesson, problem.train)
+            split.twins[student.title] = _seeds(desk, twin, student, recipe.seeds)
     return split
 
 
@@ -321,8 +323,12 @@ def _objectives(recipe: Recipe, task: Task) -> list[Objective]:
     ]
 
 
-def twin_of(task: Task, lesson: Lesson, labelled: Rows) -> Lesson:
-    """The honest twin: no teacher, the labelled rows only, and as many steps."""
+def twin_of(task: Task, lesson: Lesson, labelled: Rows) -> Lessons:
+    """The honest twin of a student at any settings: no teacher, the labelled rows only, and as many steps."""
+    return lambda chosen: _alone(task, with_choice(lesson, chosen), labelled)
+
+
+def _alone(task: Task, lesson: Lesson, labelled: Rows) -> Lesson:
     training = lesson.training
     if len(labelled) != len(lesson.rows):
         size = training.batch_size
@@ -339,11 +345,10 @@ def twin_of(task: Task, lesson: Lesson, labelled: Rows) -> Lesson:
     return replace(lesson, title=title, losses=losses, rows=labelled, knowledge=None, training=training)
 
 
-def _seeds(desk: Desk, lesson: Lesson, student: Student, seeds: tuple[int, ...]) -> list[Lived]:
+def _seeds(desk: Desk, taught: Lessons, student: Student, seeds: tuple[int, ...]) -> list[Lived]:
     """Choose on the first seed, then train the others with what was chosen."""
-    first = choose(desk, lesson, desk.shelf, "students", student.choose)
-    chosen = with_choice(lesson, first.chosen) if first.chosen else lesson
-    rest = [teach(desk, replace(chosen, seed=seed), desk.shelf, "students") for seed in seeds[1:]]
+    first = choose(desk, taught, desk.shelf, "students", student.choose)
+    rest = [teach(desk, replace(taught(first.chosen), seed=seed), desk.shelf, "students") for seed in seeds[1:]]
     return [first, *(replace(lived, chosen=first.chosen) for lived in rest)]
 
 

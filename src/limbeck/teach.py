@@ -226,14 +226,18 @@ def teach(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str, stop: Stop | None
     )
 
 
-def choose(desk: Desk, lesson: Lesson, shelf: Shelf, kind: str, choices: Mapping[str, list[Any]]) -> Lived:
+Lessons = Callable[[Mapping[str, Any]], Lesson]
+"""Settings to how somebody is trained with them."""
+
+
+def choose(desk: Desk, taught: Lessons, shelf: Shelf, kind: str, choices: Mapping[str, list[Any]]) -> Lived:
     """Try every combination of the choices and keep the best on validation rows; the first of equals."""
     if not choices:
-        return teach(desk, lesson, shelf, kind)
+        return teach(desk, taught({}), shelf, kind)
     best: Lived | None = None
     for values in itertools.product(*choices.values()):
         chosen = dict(zip(choices, values, strict=True))
-        tried = teach(desk, with_choice(lesson, chosen), shelf, kind)
+        tried = teach(desk, taught(chosen), shelf, kind)
         sign = 1.0 if desk.task.higher_is_better else -1.0
         if best is None or sign * tried.validation > sign * best.validation:
             best = replace(tried, chosen=chosen)

@@ -22,10 +22,8 @@ from limbeck.report import Report
 from limbeck.run import Split, begin, descended, labelled_split, outcome_of, reported, timed, twin_of
 from limbeck.search import Search, Space
 from limbeck.task import Problem, Task
-from limbeck.teach import Desk, Lesson, Lived, lesson_of, teach, with_choice
+from limbeck.teach import Desk, Lesson, Lessons, Lived, lesson_of, teach, with_choice
 from limbeck.types import fingerprint
-
-Taught = Callable[[Mapping[str, Any]], Lesson]
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class Side:
     """
 
     role: Literal["student", "scratch"]
-    taught: Taught
+    taught: Lessons
     space: Space
     given: Mapping[str, Any]
     lived: Lived
@@ -67,7 +65,8 @@ def tune(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None,
     Raises:
         UserError: as a run; a student with nothing to search, or a database that cannot be opened.
         GateRefused: the teacher does not beat the trivial baselines.
-        Diverged: the training of a picked student does not hold for another seed; a trial that does not, fails alone.
+        Diverged: the student as given does not train; a trial that does not, fails alone, and one that is picked and
+            does not hold for another seed leaves its place to the next best.
     """
     desk, bound = begin(recipe, base, out, teller, flow="tune")
     storage = storage or f"sqlite:///{(out / 'tune.db').resolve()}"
@@ -88,15 +87,15 @@ def _tuned(desk: Desk, recipe: Recipe, student: Student, split: Split, storage: 
     given = own(files_of(desk, sides[0].lived, split.problem, recipe), budget, sign)
 
     def picked(name: str, within: Budget) -> tuple[Picked | None, Picked | None]:
-        pupil, twin = (best([past.files for past in search.past], within, sign) for search in searches)
+        trials = [[past.files for past in search.past] for search in searches]
+        pupil = _holding(desk, sides[0], trials[0], partial(best, budget=within, sign=sign), recipe.seeds)
         if pupil is None:
             return None, None
+        twin = _holding(desk, sides[1], trials[1], partial(best, budget=within, sign=sign), recipe.seeds)
         # A twin of which nothing fits is the student's own, at its settings.
-        told = (pupil.settings, (twin or pupil).settings)
-        split.students[name], split.twins[name] = (
-            _lived(desk, side, settings, recipe.seeds) for side, settings in zip(sides, told, strict=True)
-        )
-        return Picked(name=name, candidate=pupil), Picked(name=name, candidate=twin) if twin else None
+        split.students[name] = pupil[1]
+        split.twins[name] = twin[1] if twin else _lived(desk, sides[1], pupil[0].settings, recipe.seeds)
+        return Picked(name=name, candidate=pupil[0]), Picked(name=name, candidate=twin[0]) if twin else None
 
     with timed(desk, "distill"):
         top = picked(f"{student.title}-tuned", budget)
@@ -124,20 +123,16 @@ def _sides(desk: Desk, recipe: Recipe, student: Student, split: Split) -> tuple[
     lesson = lesson_of(recipe, student, problem, taught_rows(problem), split.store)
     space = space_of(desk.task, lesson, student, cut=recipe.label.top is not None)
     alone = {key: room for key, room in space.items() if _without_teacher(desk.task, lesson, key)}
-
-    def twin(settings: Mapping[str, Any]) -> Lesson:
-        return twin_of(desk.task, with_choice(lesson, settings), problem.train)
-
     if not space:
         raise UserError(f"'{title}' has nothing to search; name settings under `tune`, or leave out the empty one")
     given = {key: given_of(desk.task, lesson, key) for key in space}
 
-    def side(role: Literal["student", "scratch"], taught: Taught, room: Space, lived: Lived) -> Side:
+    def side(role: Literal["student", "scratch"], taught: Lessons, room: Space, lived: Lived) -> Side:
         return Side(role, taught, room, {key: {**given, **lived.chosen}[key] for key in room}, lived)
 
     return (
         side("student", partial(with_choice, lesson), space, split.students[title][0]),
-        side("scratch", twin, alone, split.twins[title][0]),
+        side("scratch", twin_of(desk.task, lesson, problem.train), alone, split.twins[title][0]),
     )
 
 
@@ -260,6 +255,23 @@ def _lived(desk: Desk, side: Side, settings: Mapping[str, Any], seeds: Sequence[
     settings = {key: value for key, value in settings.items() if key in side.space}
     lesson = side.taught(settings)
     return [replace(teach(desk, replace(lesson, seed=s), desk.shelf, "students"), chosen=settings) for s in seeds]
+
+
+def _holding(
+    desk: Desk,
+    side: Side,
+    trials: Sequence[Sequence[Candidate]],
+    pick: Callable[[Sequence[Sequence[Candidate]]], Candidate | None],
+    seeds: Sequence[int],
+) -> tuple[Candidate, list[Lived]] | None:
+    """The best candidate whose training holds for every seed, trained with them; none where none does."""
+    while (one := pick(trials)) is not None:
+        try:
+            return one, _lived(desk, side, one.settings, seeds)
+        except Diverged as failed:
+            desk.teller.say(f"  {side.role} with {dict(one.settings)}, best so far: {failed}; the next best is taken")
+            trials = [files for files in trials if all(file.settings != one.settings for file in files)]
+    return None
 
 
 def files_of(desk: Desk, lived: Lived, problem: Problem, recipe: Recipe) -> tuple[Candidate, ...]:

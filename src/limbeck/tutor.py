@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from limbeck.progress import Heard
 from limbeck.recipe import Recipe, Teacher
 from limbeck.report import Gate
 from limbeck.task import Judgement, Problem, Task
-from limbeck.teach import Desk, Lived, baseline_lesson, choose, teach, teacher_lesson
+from limbeck.teach import Desk, Lived, baseline_lesson, choose, teach, teacher_lesson, with_choice
 from limbeck.types import Array, Batch, Predictor, Rows, Signals, fingerprint
 
 
@@ -51,7 +52,7 @@ def tutor_of(desk: Desk, recipe: Recipe, teacher: Teacher, problem: Problem) -> 
     """Train, open or join the teacher of a recipe for one problem. Test rows have no part in it."""
     if teacher.model is not None:
         lesson = teacher_lesson(recipe, teacher, problem)
-        lived = choose(desk, lesson, desk.cache, "teachers", teacher.choose)
+        lived = choose(desk, partial(with_choice, lesson), desk.cache, "teachers", teacher.choose)
         chosen = ", ".join(f"{key} {value}" for key, value in lived.chosen.items())
         return Tutor(lived.model, teacher.title, "trained", (lived,), f"chosen: {chosen}" if chosen else None)
     if not teacher.joins:
