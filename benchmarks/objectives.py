@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +42,38 @@ def outcome(job: str, out: Path) -> tuple[Task, Outcome]:
 
 
 def figures(job: str, task: Task, found: Outcome) -> list[dict[str, Any]]:
-    """One line a loss."""
+    """One line a loss. Many comparisons are made, so their p-values are Holm's, over all of a job's."""
     metric, sign = task.metrics[task.headline], 1 if task.higher_is_better else -1
-    plain = found.entry("student", next(name for name in found.students if name in PLAIN))
-    told = []
-    for name in found.students:
-        student, twin = found.entry("student", name), found.entry("scratch", name)
+    plain = next(name for name in found.students if name in PLAIN)
+    told: list[dict[str, Any]] = []
+    tests: dict[tuple[int, str], tuple[float, float]] = {}
+    for place, name in enumerate(found.students):
+        student = found.entry("student", name)
         value = verdict.spread(metric, student.test)
         line = {"job": job, "loss": name, "metric": task.headline, "value": value.mean, "deviation": value.sd}
-        for rival, other in (("kd", plain), ("twin", twin)):
+        for rival, other in (("kd", found.entry("student", plain)), ("twin", found.entry("scratch", name))):
+            line[rival] = verdict.spread(metric, other.test).mean
             if other is not student:
                 test = verdict.paired(metric, student.test, other.test)
-                line |= {
-                    f"beats_{rival}": sign * test.difference > 0 and test.p_value < SURE,
-                    f"p_{rival}": test.p_value,
-                }
-            else:
-                line |= {f"beats_{rival}": False, f"p_{rival}": 1.0}
-            line[rival] = verdict.spread(metric, other.test).mean
+                tests[place, rival] = (sign * test.difference, test.p_value)
         told.append(line)
+    adjusted = dict(zip(tests, holm([p_value for _, p_value in tests.values()]), strict=True))
+    for place, line in enumerate(told):
+        for rival in ("kd", "twin"):
+            gain, _ = tests.get((place, rival), (0.0, 1.0))
+            line[f"p_{rival}"] = adjusted.get((place, rival), 1.0)
+            line[f"beats_{rival}"] = gain > 0 and line[f"p_{rival}"] < SURE
     return told
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for their number (Holm 1979)."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    adjusted, least = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(order):
+        least = max(least, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = least
+    return adjusted
 
 
 def main() -> int:

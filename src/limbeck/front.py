@@ -42,7 +42,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Picked:
-    """A candidate that was trained with all seeds and judged on test rows (addition).
+    """A candidate that was trained with all seeds and judged on test rows (addition), as trained: not its int8 file.
 
     Args:
         name: of its row.

@@ -127,9 +127,10 @@ WORDS: dict[str, tuple[str, str]] = {
     ),
     "tuning_note": (
         "{metric} of every exported file on validation rows. The front holds the files that no other file of their "
-        "search beats in everything; those marked were trained with all seeds and judged on test rows.",
+        "search beats in everything; those marked were trained with all seeds and judged on test rows as trained, in "
+        "float32, beside the given student; the table above has the rows of their files.",
         "每个导出文件在验证集上的 {metric}。前沿上的文件不被同一搜索中的任何其他文件全面超越；"
-        "有标记者以全部种子训练，并在测试集上评估。",
+        "有标记者以全部种子训练，并以训练时的 float32 与指定参数的学生一同在测试集上评估；其文件各自的结果见上表。",
     ),
     "tuning_best": (
         "{student} was searched for in {trials} trials, its twin in {twin}. The best within the budget ({budget}) is "
