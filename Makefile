@@ -10,7 +10,7 @@ RECIPE := recipes/recommend-ml-100k.yaml
 BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses bench-objectives
 
 .DELETE_ON_ERROR:
-.PHONY: setup browser demo test quick check bench $(BENCHES) docs clean
+.PHONY: setup browser lists demo test quick check bench $(BENCHES) docs clean
 
 setup: $(READY)
 
@@ -36,6 +36,13 @@ browser:
 	elif sudo -n true 2>/dev/null; then sudo -n apt-get -qq update && sudo -n DEBIAN_FRONTEND=noninteractive apt-get install -yqq --no-install-recommends chromium; \
 	else echo "the page's tests need chromium: sudo apt-get install chromium"; fi
 
+# One pack is a Debian package: apt must know where to find it.
+lists:
+	@if ! command -v apt-get >/dev/null || apt-cache show dataset-fashion-mnist >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get -qq update; \
+	elif sudo -n true 2>/dev/null; then sudo -n apt-get -qq update; \
+	else echo "the pack fashion-mnist needs apt's lists: sudo apt-get update"; fi
+
 # The command prints the verdict, and where report and artifact lie.
 demo: $(READY)
 	@start=$$(date +%s); $(BIN)/limbeck run $(RECIPE) && echo "took $$(( $$(date +%s) - start )) s"
@@ -46,7 +53,7 @@ test quick: export MKL_NUM_THREADS := 1
 test quick: export OPENBLAS_NUM_THREADS := 1
 test quick: export TOKENIZERS_PARALLELISM := false
 
-test: $(READY) browser
+test: $(READY) browser lists
 	$(BIN)/python -m pytest --verbosity=0 -n $(JOBS) --dist worksteal --durations=10
 
 quick: $(READY)
@@ -74,7 +81,7 @@ bench-tune: $(READY)
 bench-loop bench-store bench-losses: bench-%: $(READY)
 	$(BIN)/python benchmarks/$*.py
 
-bench-objectives: $(READY)
+bench-objectives: $(READY) lists
 	$(BIN)/python benchmarks/objectives.py --write
 	$(BIN)/python docs/generate.py
 

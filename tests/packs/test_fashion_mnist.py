@@ -1,15 +1,19 @@
 import io
+import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from limbeck.errors import UserError
-from limbeck.fetch import open_pack
+from limbeck.fetch import find_pack, open_pack
 from limbeck.packs.fashion_mnist import CLASSES, idx
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    not (find_pack("fashion-mnist").here or shutil.which("apt-get")), reason="a Debian package, and no apt-get here"
+)
 def test_it_holds_six_and_one_thousand_pictures_of_every_kind():
     rows = open_pack("fashion-mnist").rows
     split, label = np.array(rows.column("split")), np.array(rows.column("label"))
