@@ -1,22 +1,27 @@
-"""From a recipe's words to rows: who is left out, and what counts as the same text."""
+"""From a recipe's words to rows: who is left out, and what counts as the same row."""
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from limbeck import ledger, parts
-from limbeck.bind import _apart, alone, bind, options_of, problem_of, remembered, taught_rows, together
+from limbeck.bind import alone, bind, options_of, problem_of, remembered, taught_rows, together
 from limbeck.cache import cache_folder
 from limbeck.chunk import persons
 from limbeck.errors import UserError
+from limbeck.forgetting import forget
 from limbeck.recipe import Loss, Recipe, parse
+from limbeck.table import map_table
 from limbeck.task import Problem
-from limbeck.types import Axis, Rows
+from limbeck.types import Rows
 
 
 def rows_of(texts: list[str], source: str = "shop") -> Rows:
@@ -71,11 +76,103 @@ def test_equal_rows_under_other_roles_are_other_rows(purchases: Rows) -> None:
     assert other.fingerprint != purchases.fingerprint
 
 
-def test_unlabelled_texts_that_are_test_texts_to_the_eye_are_left_out() -> None:
-    held = rows_of(["caf\u00e9 au lait", "two  spaces here"])
-    problem = Problem(rows_of(["train"]), rows_of(["check"]), held, Axis("label", ("a", "b")), ("text",))
-    asked = rows_of(["cafe\u0301 au  lait ", "two spaces\there", "check", "fresh one", "fresh  one", "train"], "web")
-    assert _apart(asked, problem).column("text") == ["fresh one", "train"]
+def prepared(place: Path, told: str) -> Problem:
+    recipe, _ = parse(
+        f"{told}\nprotocols: [{{name: given, split: {{kind: given}}}}]\nteacher: {{model: majority}}\n"
+        "students: [{model: majority}]\nobjective: [{loss: hard}]\n"
+    )
+    return problem_of(bind(recipe, place), recipe.protocols[0], 0)
+
+
+SPLIT = ("train", "train", "train", "train", "validation", "validation", "test", "test")
+
+
+def test_unlabelled_texts_that_are_test_texts_to_the_eye_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    texts = ["train", "b", "c", "d", "check", "f", "caf\u00e9 au lait", "two\u3000 spaces\u00a0here"]
+    main = pa.table({"text": texts, "label": ["a", "b"] * 4, "split": SPLIT})
+    pq.write_table(main, tmp_path / "main.parquet")
+    asked = ["cafe\u0301 au  lait ", "two spaces\there", "check", "fresh one", "fresh\u3000one", "train"]
+    pq.write_table(pa.table({"said": [*asked, "caf\u00e9\u2003au lait"]}), tmp_path / "web.parquet")
+    problem = prepared(
+        tmp_path,
+        "task: classify_text\ndata: {path: main.parquet, roles: {text: text, label: label, split: split},"
+        " unlabelled: [{path: web.parquet, roles: {text: said}}]}",
+    )
+    assert problem.unlabelled is not None
+    assert problem.unlabelled.column("text") == ["fresh one", "train"]
+    assert problem.facts["unlabelled_dropped"] == {"unreadable": 0, "in_validation_or_test": 4, "duplicates": 1}
+
+
+def picture(value: int, form: str = "png") -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4), (value, 0, 0)).save(file, form)
+    return file.getvalue()
+
+
+PICTURES = [picture(i) for i in range(8)]
+
+
+@pytest.fixture
+def album(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Eight people's pictures, and a folder of others."""
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    table = {"photo": PICTURES, "kind": ["a", "b"] * 4, "part": SPLIT, "who": [f"u{i}" for i in range(8)]}
+    pq.write_table(pa.table(table), tmp_path / "main.parquet")
+    (tmp_path / "extra" / "any").mkdir(parents=True)
+    return tmp_path
+
+
+ALBUM = "task: classify_image\ndata: {path: main.parquet, roles: {picture: photo, label: kind, split: part, user: who}"
+
+
+def test_unlabelled_pictures_that_are_test_pictures_are_left_out_whatever_their_format(album: Path) -> None:
+    for i in (0, 5, 6, 7, 8, 9):
+        (album / "extra" / "any" / f"{i}.bmp").write_bytes(picture(i, "bmp"))
+    (album / "extra" / "any" / "again.png").write_bytes(picture(8))
+    problem = prepared(album, f"{ALBUM}, unlabelled: [{{path: extra/}}]}}")
+    assert problem.unlabelled is not None
+    assert len(problem.unlabelled) == problem.facts["unlabelled"] == 3
+    same = parts.get("tasks", "classify_image").same
+    told = same(problem.unlabelled, {"unreadable": "refuse"}).to_pylist()
+    assert set(told) == set(same(rows_of_pictures([0, 8, 9]), {"unreadable": "refuse"}).to_pylist())
+    assert problem.facts["unlabelled_dropped"] == {"unreadable": 0, "in_validation_or_test": 3, "duplicates": 1}
+
+
+def rows_of_pictures(values: list[int]) -> Rows:
+    table = pa.table({"photo": [picture(value) for value in values]})
+    return Rows(table, np.arange(len(values)), f"pictures {values}", {"picture": "photo"})
+
+
+def test_unlabelled_pictures_that_cannot_be_read_are_refused_or_skipped_as_the_recipe_says(album: Path) -> None:
+    (album / "extra" / "any" / "good.png").write_bytes(picture(9))
+    (album / "extra" / "any" / "bad.png").write_bytes(picture(9)[:-30])
+    with pytest.raises(UserError, match=r"1 of 2 pictures cannot be read \('id 0: it is not whole"):
+        prepared(album, f"{ALBUM}, unlabelled: [{{path: extra/}}]}}")
+    problem = prepared(album, f"{ALBUM}, unlabelled: [{{path: extra/}}]}}\noptions: {{unreadable: skip}}")
+    assert problem.unlabelled is not None
+    assert len(problem.unlabelled) == 1
+    assert problem.facts["unlabelled_dropped"] == {"unreadable": 1, "in_validation_or_test": 0, "duplicates": 0}
+
+
+def test_where_every_unlabelled_row_is_left_out_there_are_none(album: Path) -> None:
+    (album / "extra" / "any" / "known.png").write_bytes(PICTURES[7])
+    problem = prepared(album, f"{ALBUM}, unlabelled: [{{path: extra/}}]}}")
+    assert problem.unlabelled is None
+    assert problem.facts["unlabelled"] == 0
+
+
+def test_after_a_person_is_forgotten_pictures_are_prepared_again_and_no_digest_of_theirs_is_kept(album: Path) -> None:
+    assert len(prepared(album, f"{ALBUM}}}").train) == 4
+    (kept,) = (album / "cache" / "pictures").glob("*.arrow")
+    assert map_table(kept).num_rows == 8
+    forget("u1", album / "runs")
+    problem = prepared(album, f"{ALBUM}}}")
+    assert problem.train.column("who") == ["u0", "u2", "u3"]
+    assert [file.name for file in (album / "cache" / "pictures").iterdir()] == [kept.name]
+    assert map_table(kept).column("id").to_pylist() == [0, 2, 3, 4, 5, 6, 7]
 
 
 def test_sources_put_together_number_their_rows_anew() -> None:

@@ -313,6 +313,20 @@ def test_another_build_of_a_package_will_do_if_the_pinned_files_are_the_same(pac
     assert (get_pack("a-pack") / "usr/share/a/x.txt").read_text() == "xx"
 
 
+@pytest.mark.parametrize(
+    ("file", "megabytes"), [("a-pack_1.0_all.deb", 1e-5), ("a_pack-1.0.tar.gz", 0.1)], ids=["too large", "no .deb"]
+)
+def test_what_can_be_no_other_build_is_not_opened(pack, tmp_path, monkeypatch, file, megabytes):
+    made = pack(b"the pinned one", file=file, members=("x.txt",), pins={"x.txt": "0" * 64})
+    made = dataclasses.replace(made, megabytes=megabytes)
+    monkeypatch.setattr(fetch, "find_pack", lambda name: made)
+    monkeypatch.setattr(fetch, "unpack", lambda *_: pytest.fail("it was opened"))
+    _downloaded(tmp_path, made, DEB)
+    with pytest.raises(UserError, match=r"is not the pinned one, and of other builds only a \.deb of at most"):
+        get_pack("a-pack")
+    assert not made.folder.exists()
+
+
 def test_other_bytes_in_a_pinned_file_are_refused_and_nothing_is_kept(pack, apt, tmp_path):
     apt(DEB)
     pins = {"usr/share/a/x.txt": hashlib.sha256(b"xy").hexdigest()}

@@ -64,6 +64,16 @@ def test_sixteen_bits_are_scaled_and_not_cut() -> None:
         np.testing.assert_array_equal(pixels(encoded(Image.fromarray(deep), form), (1, 3), 1)[0], [[0, 100, 255]])
 
 
+def test_thirty_two_bits_are_scaled_by_their_maximum_where_sixteen_would_not_hold_them() -> None:
+    def found(*numbers: int) -> list[int]:
+        tiff = encoded(Image.fromarray(np.array([numbers], np.int32)), "tiff")
+        return list(pixels(tiff, (1, len(numbers)), 1)[0, 0].tolist())
+
+    assert found(0, 257 * 100, 65535) == [0, 100, 255]
+    assert found(0, 257, 25700) == [0, 1, 100]
+    assert found(0, 1_000_000, 2_000_000, 4_000_000, -5) == [0, 64, 128, 255, 0]
+
+
 def test_cmyk_palettes_and_animations_are_read() -> None:
     plain = Image.fromarray(COLOUR)
     ink = pixels(encoded(plain.convert("CMYK"), "tiff"), (6, 9), 3)

@@ -216,6 +216,8 @@ def test_a_sound_task_passes():
     testing.check_task(TASK, Source(rows(90)))
     lower = {"error": TASK.metrics["error"], "accuracy": TASK.metrics["accuracy"]}
     testing.check_task(replace(TASK, metrics=lower, higher_is_better=False), Source(rows(90)))
+    own = replace(TASK, takes_unlabelled=True, same=lambda r, o: pa.array(r.id).cast(pa.large_string()))
+    testing.check_task(own, Source(rows(90)))
 
 
 def shuffled(source, part, options):
@@ -256,6 +258,10 @@ def incomplete(predictor, rows, problem):
         ({"judge": incomplete}, r"judged \['accuracy'\], promised \['accuracy', 'error'\]"),
         ({"higher_is_better": False}, "accuracy is 1 of an oracle and"),
         ({"answer": lambda said, axis, batch, top: []}, "3 rows got 0 answers"),
+        ({"takes_unlabelled": True}, "has no `same` to keep them apart from test rows"),
+        ({"same": lambda r, o: pa.array(["a"])}, "`same` has 1 entries"),
+        ({"same": lambda r, o: pa.nulls(len(r), pa.large_string())}, "that it cannot be read"),
+        ({"same": lambda r, o: pa.array([str(i) for i in range(len(r))])}, "depends on the rows beside it"),
     ],
 )
 def test_a_broken_task_is_caught(changes, words):

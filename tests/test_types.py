@@ -203,3 +203,12 @@ def test_lists_keep_their_rows_when_they_are_cut(kind: pa.DataType) -> None:
 )
 def test_missing_is_null_nan_or_empty_text(column: pa.Array, missing: list[bool]) -> None:
     assert Rows(pa.table({"c": column}), np.arange(3), "s").missing("c").tolist() == missing
+
+
+def test_rows_are_drawn_alike_every_time_from_all_over_and_in_their_order() -> None:
+    rows = Rows(pa.table({"x": np.arange(1000)}), np.arange(1000), "here")
+    drawn = rows.drawn(100)
+    assert drawn.tolist() == sorted(set(drawn.tolist())) == rows.drawn(100).tolist()
+    assert len(drawn) == 100
+    assert all(((drawn // 250) == quarter).sum() > 10 for quarter in range(4))
+    assert rows.drawn(5000).tolist() == list(range(1000))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from limbeck.knowledge import Knowledge
 from limbeck.recipe import Data, Loss, Protocol, Recipe
 from limbeck.table import check_labels, reader_for
 from limbeck.task import Problem, Source, Task
-from limbeck.types import Rows, fingerprint
+from limbeck.types import Array, Rows, fingerprint
 from limbeck.weight import Schedule, counts, nominal, scaled
 
 if TYPE_CHECKING:
@@ -140,23 +140,36 @@ def protocol_of(recipe: Recipe, name: str | None = None) -> Protocol:
 def problem_of(bound: Bound, protocol: Protocol, seed: int) -> Problem:
     """The task's problem for one protocol and split seed, unlabelled rows included."""
     part = split.assign(bound.source.rows, replace(protocol.split, seed=seed))
-    problem = bound.task.prepare(bound.source, part, options_of(bound.task, bound.recipe, protocol))
+    options = options_of(bound.task, bound.recipe, protocol)
+    problem = bound.task.prepare(bound.source, part, options)
     for name in ("train", "validation", "test"):
         if not len(getattr(problem, name)):
             raise UserError(
                 f"protocol '{protocol.name}': no row is left for {name}; give data more rows or other shares"
             )
-    others = [_like(rows, problem.train) for rows in bound.others]
-    for spec in bound.recipe.data.unlabelled:
-        if "make" in spec:
-            settings = {key: value for key, value in spec.items() if key != "make"}
-            others.append(parts.make("data", spec["make"], settings).make(problem.train))
-    if problem.unlabelled is not None:
-        others.insert(0, problem.unlabelled)
+    # As training rows' columns have it, and as it was read: what tells rows apart is asked of the latter.
+    others = [(rows, rows) for rows in (problem.unlabelled,) if rows is not None]
+    others += [(_like(rows, problem.train), rows) for rows in bound.others]
+    others += [(rows, rows) for rows in _made(bound.recipe, problem.train)]
     if not others:
         return problem
-    unlabelled = _apart(together([rows.select(problem.train.names) for rows in others]), problem)
-    return replace(problem, unlabelled=unlabelled, facts={**problem.facts, "unlabelled": len(unlabelled)})
+    unlabelled = together([rows.select(problem.train.names) for rows, _ in others])
+    facts: dict[str, Any] = {}
+    if (same := bound.task.same) is not None:
+        keys = pa.concat_arrays([same(rows, options) for _, rows in others])
+        held = pa.concat_arrays([same(rows, options) for rows in (problem.validation, problem.test)])
+        kept, facts = _apart(keys, held)
+        unlabelled = unlabelled.take(kept)
+    facts = {**problem.facts, "unlabelled": len(unlabelled), **facts}
+    return replace(problem, unlabelled=unlabelled if len(unlabelled) else None, facts=facts)
+
+
+def _made(recipe: Recipe, train: Rows) -> Iterator[Rows]:
+    """The rows that a recipe makes of training rows."""
+    for spec in recipe.data.unlabelled:
+        if "make" in spec:
+            settings = {key: value for key, value in spec.items() if key != "make"}
+            yield parts.make("data", spec["make"], settings).make(train)
 
 
 def _like(rows: Rows, train: Rows) -> Rows:
@@ -174,25 +187,26 @@ def _like(rows: Rows, train: Rows) -> Rows:
     return replace(rows, table=pa.table(columns), source=own, roles=train.roles)
 
 
-def _apart(rows: Rows, problem: Problem) -> Rows:
-    """Without texts that stand in validation or test rows, and each text once."""
-    if "text" not in rows.roles:
-        return rows
-    name = rows.role("text")
-    held = pa.concat_arrays([_plain(part.table.column(name)) for part in (problem.validation, problem.test)])
-    texts = _plain(rows.table.column(name))
-    fresh = pc.invert(pc.is_in(texts, value_set=held)).to_numpy(zero_copy_only=False)
-    _, first = np.unique(pc.rank(texts, tiebreaker="dense").to_numpy(), return_index=True)
-    once = np.zeros(len(rows), bool)
-    once[first] = True
-    return rows.take(np.flatnonzero(fresh & once))
+def _apart(same: pa.Array, held: pa.Array) -> tuple[Array, dict[str, Any]]:
+    """The rows that may be learnt from without having seen what judges, each once; and what becomes of the others.
 
+    Args:
+        same: of every row, as `Task.same` says.
+        held: of validation and test rows.
 
-def _plain(texts: pa.ChunkedArray) -> pa.Array:
-    """Texts as the eye reads them: equal letters are equal, and white space is one space."""
-    normal = pc.utf8_normalize(pc.fill_null(texts.cast(pa.string()), ""), form="NFC")
-    spaced = pc.utf8_trim_whitespace(pc.replace_substring_regex(normal, r"\s+", " "))
-    return pa.concat_arrays(spaced.chunks) if spaced.num_chunks else pa.array([], pa.string())
+    Returns:
+        Positions, rising; and the facts.
+    """
+    read = same.is_valid().to_numpy(zero_copy_only=False)
+    judging = pc.is_in(same, value_set=held.drop_null()).to_numpy(zero_copy_only=False)
+    fresh = np.flatnonzero(read & ~judging)
+    _, first = np.unique(same.take(pa.array(fresh)).dictionary_encode().indices.to_numpy(), return_index=True)
+    dropped = {
+        "unreadable": int((~read).sum()),
+        "in_validation_or_test": int(judging.sum()),
+        "duplicates": len(fresh) - len(first),
+    }
+    return fresh[np.sort(first)], {"unlabelled_dropped": dropped}
 
 
 def together(several: Sequence[Rows]) -> Rows:
@@ -222,7 +236,7 @@ def objective_of(losses: Sequence[Loss], task: Task, family: Any) -> Objective:
         settings, moving = fixed_settings(loss)
         terms.append((loss.loss, parts.make("losses", name, settings), loss.weight))
         schedules.append(moving)
-    return Objective(terms, schedules=schedules)
+    return Objective(terms, schedules=schedules, row_weights=[loss.row_weight for loss in losses])
 
 
 def fixed_settings(loss: Loss) -> tuple[dict[str, Any], dict[str, Schedule]]:

@@ -16,7 +16,7 @@ from limbeck.split import PARTS
 from limbeck.task import Judgement, Problem, Source, sliced
 from limbeck.types import Array, Axis, Batch, Predictor, Rows, Signals
 
-RESAMPLED = ("auc", "accuracy", "log_loss")
+RESAMPLED = ("auc", "accuracy", "log_loss", "macro_accuracy", "accuracy_at_coverage")
 """Metrics that know a quicker way to be drawn again and again."""
 
 UNSEEN = 0.1
@@ -25,7 +25,7 @@ UNSEEN = 0.1
 LEFT_OUT = 3
 
 
-def divided(source: Source, part: Array, same: Array | None, reads: str, positive: str | None) -> Problem:
+def divided(source: Source, part: Array, same: pa.Array | None, reads: str, positive: str | None) -> Problem:
     """A problem of rows with one label each.
 
     Of equal rows one is kept, in its own part: the labelled one of the smallest id (where none has a
@@ -37,7 +37,7 @@ def divided(source: Source, part: Array, same: Array | None, reads: str, positiv
     Args:
         source: rows with the role `label`.
         part: of every row, int64 (N,): 0 train, 1 validation, 2 test, 3 left out.
-        same: int64 (N,), equal for rows that are duplicates; none where they are to stay.
+        same: one text a row, equal for rows that are duplicates; none where they are to stay.
         reads: the column a student may read.
         positive: of two classes, the one whose probability the AUC is about; it is the last of the
             axis. By default the last of the sorted labels.
@@ -47,7 +47,8 @@ def divided(source: Source, part: Array, same: Array | None, reads: str, positiv
     part = np.array(part, np.int64)
     facts: dict[str, Any] = {"rows": int((part < LEFT_OUT).sum())}
     if same is not None:
-        facts |= _drop_duplicates(same, label, rows.id, part)
+        of = pc.fill_null(same, "").dictionary_encode().indices.to_numpy()
+        facts |= _drop_duplicates(of, label, rows.id, part)
     axis = _axis(label[(part == 0) & (label != "")], positive)
     facts |= _drop_unseen(label, part, axis)
     made = [rows.take(np.flatnonzero((part == p) & (label != ""))) for p in range(LEFT_OUT)]
@@ -249,6 +250,8 @@ def _metric(file: str, name: str) -> Callable[[Mapping[str, Array]], float]:
 METRICS: dict[str, Callable[[Mapping[str, Array]], float]] = {
     "auc": _metric("classification", "auc"),
     "accuracy": _metric("classification", "accuracy"),
+    "macro_accuracy": _metric("classification", "macro_accuracy"),
+    "accuracy@80%": _metric("classification", "accuracy_at_coverage"),
     "macro_f1": _metric("classification", "macro_f1"),
     "log_loss": _metric("classification", "log_loss"),
     "ece": _metric("calibration", "ece"),

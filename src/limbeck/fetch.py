@@ -23,6 +23,8 @@ from limbeck.types import fingerprint
 
 RECORD = ".complete"
 TABLE = "rows.arrow"
+OTHER_BUILD = 10
+"""Times the size of the pinned archive that another build of it may have."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,19 @@ def _archive(pack: Pack, scratch: Path) -> Path:
         download(pack, archive)
     if not pack.pins:
         _check(pack, archive, pack.sha256)
+    elif digest(archive) != pack.sha256:
+        _check_build(pack, archive)
     return archive
+
+
+def _check_build(pack: Pack, archive: Path) -> None:
+    """Refuse to open what can be no other build of a package whose files are pinned."""
+    found, most = archive.stat().st_size / 1e6, OTHER_BUILD * pack.megabytes
+    if archive.suffix != ".deb" or found > most:
+        raise UserError(
+            f"pack '{pack.name}': {archive} ({found:.1f} MB) is not the pinned one, and of other builds only a .deb of "
+            f"at most {most:g} MB is opened. Remove it, or ask who changed it"
+        )
 
 
 def _check(pack: Pack, file: Path, pinned: str) -> None:

@@ -85,6 +85,8 @@ def forget(user: Any, runs: Path, teller: Teller | None = None) -> Farewell:
     with atomic.locked(root, alone=True):  # first the list that every later run reads
         known = ledger.read_forgotten(root) if ledger.forgets(root) else person
         ledger.write_forgotten(root, np.union1d(known, person))
+    for file in (root.parent / "pictures").glob("*.arrow"):
+        file.unlink()  # digests of theirs among others', which do not say whose they are; the next run looks again
     found = upkeep.list_stores(root)
     with_people = [info for info in found if info.settings is not None and info.settings.people]
     changed = {}

@@ -27,6 +27,8 @@ from limbeck.verbs.export import About, export
 
 SAID = "left.json"
 ROWS_TIMED = 64
+CALIBRATED = 300
+"""Training rows that ranges are measured on."""
 CALMEST_OF = 30
 """Measurings at most: under a load of two processes a core, about every third of 64 rows is undisturbed."""
 
@@ -55,7 +57,7 @@ def leave(desk: Desk, outcome: Outcome, name: str, about: About, settings: Expor
     model = lived.model
     mark = fingerprint(
         "left",
-        3,
+        4,
         limbeck=version("limbeck"),
         model=model.fingerprint,
         settings=asdict(settings),
@@ -102,7 +104,7 @@ def measured(desk: Desk, lived: Lived, problem: Problem, settings: Export, p95_m
     model = lived.model
     key = fingerprint(
         "measured",
-        2,
+        3,
         limbeck=version("limbeck"),
         model=model.fingerprint,
         settings=asdict(settings),
@@ -131,8 +133,9 @@ def _export(
     desk: Desk, lived: Lived, problem: Problem, about: About, settings: Export, folder: Path
 ) -> dict[str, dict[str, Any]]:
     """Write the artifact; how each of its files answers."""
+    drawn = problem.train.drawn(CALIBRATED)
     proof = Proof(
-        calibration={k: v[:300] for k, v in desk.encode(lived.model.encoder, problem.train).items()},
+        calibration={k: v[drawn] for k, v in desk.encode(lived.model.encoder, problem.train).items()},
         judge=lambda predictor: judged(desk, predictor, problem.validation, problem).metrics[desk.task.headline],
         headline=lived.validation,
         higher_is_better=desk.task.higher_is_better,

@@ -18,7 +18,7 @@ from limbeck.types import Array
 Resize = Literal["stretch", "crop", "pad"]
 MOST_PIXELS = 64_000_000
 """A larger picture is refused unread: a few kilobytes can claim to be gigabytes."""
-WHITE = 255
+WHITE, SIXTEEN = 255, 65535
 THUMB = 96
 GREY = ("1", "L", "LA", "I", "I;16", "I;16L", "I;16B", "F")
 DEEP = ("I", "I;16", "I;16L", "I;16B", "F")
@@ -38,7 +38,8 @@ def read(data: bytes | None, channels: int) -> Image.Image:
     Raises:
         BadPicture: it is empty, no picture, not whole, or claims more than `MOST_PIXELS` pixels.
 
-    A picture of 16 bits a channel is scaled by 1/257 to 8; one in floating point by its own range.
+    A picture of 16 bits a channel is scaled by 1/257 to 8, one of 32 by its own maximum where that is more than 16
+    bits hold (and numbers below 0 are 0), one in floating point by its own range.
     """
     if not data:
         raise BadPicture("it is empty")
@@ -83,7 +84,7 @@ def _shallow(picture: Image.Image) -> Image.Image:
         low, high = float(deep.min()), float(deep.max())
         deep = (deep - low) * (WHITE / (high - low)) if high > low else deep * 0
     else:
-        deep = deep / 257
+        deep = deep * (WHITE / max(float(deep.max()), SIXTEEN))
     return Image.fromarray(np.clip(np.rint(deep), 0, WHITE).astype(np.uint8))
 
 

@@ -81,13 +81,12 @@ class PictureReader:
     """Settings of every model that reads pictures.
 
     Args:
-        size: height and width read, pixels; by default the most frequent of training pictures, its longer
-            side at most 224.
-        channels: 3 for colour, 1 for grey; by default 1 where training pictures are grey.
-        resize: how a picture of another shape is made to resize: `stretch`, `crop` or `pad`.
+        size: height and width read, pixels; by default the most frequent of training pictures (of 256 drawn among
+            them), its longer side at most 224.
+        channels: 3 for colour, 1 for grey; by default 1 where all of these are grey.
+        resize: how a picture of another shape is made to fit: `stretch`, `crop` or `pad`.
         mean, deviation: what is taken from a channel's values in [0, 1], and what they are divided by; one for
             all channels, or one each.
-        dropout: share of the pooled numbers hidden in training.
     """
 
     size: tuple[int, int] | None = None
@@ -95,13 +94,10 @@ class PictureReader:
     resize: Resize = "stretch"
     mean: tuple[float, ...] = (0.5,)
     deviation: tuple[float, ...] = (0.25,)
-    dropout: float = 0.0
 
     kinds: ClassVar[Mapping[str, Kind]] = {"logits": "logits"}
 
     def __post_init__(self) -> None:
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
         if self.size is not None and min(self.size) < 1:
             raise UserError(f"size is {list(self.size)}; height and width must be at least 1")
         if self.channels not in (None, 1, 3):
@@ -114,7 +110,8 @@ class PictureReader:
         column = problem.train.role("picture")
         size, channels = self.size, self.channels
         if size is None or channels is None:
-            shapes = [shape(data) for data in problem.train.slice(0, LOOKED_AT).column(column)]
+            some = problem.train.take(problem.train.drawn(LOOKED_AT))
+            shapes = [shape(data) for data in some.column(column)]
             size = size or _most_frequent((height, width) for height, width, _ in shapes)
             channels = channels or max(channels for _, _, channels in shapes)
         for name, numbers in (("mean", self.mean), ("deviation", self.deviation)):
@@ -125,6 +122,22 @@ class PictureReader:
     def pixels(self) -> Pixels:
         """What makes numbers of pixels."""
         return Pixels(self.mean, self.deviation)
+
+
+@dataclass(frozen=True)
+class PictureNetwork(PictureReader):
+    """Settings of the networks among them.
+
+    Args:
+        dropout: share of the last hidden numbers hidden in training.
+    """
+
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
     def pooled(self, features: nn.Module, width: int, outputs: int) -> nn.Module:
         """Features with a head, laid out for convolutions."""

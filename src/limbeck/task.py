@@ -127,6 +127,9 @@ class Task:
         baselines: names of the models it calls trivial.
         answer: (signals, axis, batch, how many) -> one answer a row, for people and servers.
         options: the settings `prepare` takes, with their defaults.
+        same: (rows, options) -> one text a row (an Arrow array of `large_string`): equal where two rows are the same
+            to whoever reads them, null where a row cannot be read and the options say to skip it. By it `prepare`
+            finds duplicates, and rows from elsewhere are kept apart from those that judge; none where no two are alike.
         takes_unlabelled: whether a row whose label is missing may feed distillation; else it is refused.
         show: (problem, judgement, i) -> what row i wanted (`truth`) and was told (`answer`), in words,
             and where there is one the probability of the truth (`p`).
@@ -150,6 +153,7 @@ class Task:
     chance: float | None = None
     optional_roles: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
+    same: Callable[[Rows, Mapping[str, Any]], pa.Array] | None = None
     takes_unlabelled: bool = False
     apart: Callable[[Judgement, Judgement], Array] = top_apart
     draft: Callable[[Rows, Mapping[str, str]], Iterable[str]] | None = None

@@ -144,7 +144,7 @@ def judged_key(task: Task, predictor: Predictor, rows: Rows, problem: Problem) -
     """The fingerprint of a judgement."""
     return fingerprint(
         "judged",
-        2,
+        3,
         limbeck=version("limbeck"),
         predictor=predictor.fingerprint,
         rows=rows.fingerprint,

@@ -81,6 +81,22 @@ def test_colour_and_other_sizes_are_found_on_training_rows(name) -> None:
     assert model(problem((50, 7), "L", 3).train.batch(["picture"]))["logits"].shape == (3, 10)
 
 
+def test_size_and_channels_are_not_those_of_the_label_that_comes_first() -> None:
+    grey, colour = problem(rows=300).train.table, problem((48, 64), "RGB", rows=900).train.table
+    held = Rows(pa.concat_tables([grey, colour]), np.arange(1200), "here", {"picture": "picture", "label": "label"})
+    sorted_by_label = Problem(held, held, held, Axis("label", tuple("0123456789")), ("picture",))
+    (picture,) = PictureConvolution().encoder(sorted_by_label).encodings
+    assert (picture.size, picture.channels) == ((48, 64), 3)
+    (picture,) = PictureConvolution(size=(9, 9)).encoder(sorted_by_label).encodings
+    assert (picture.size, picture.channels) == ((9, 9), 3)
+
+
+def test_what_has_nothing_to_drop_knows_no_dropout() -> None:
+    assert parts.make("models", "lenet", {"dropout": 0.1}).dropout == 0.1
+    with pytest.raises(UserError, match="dropout"):
+        parts.make("models", "pixel_linear", {"dropout": 0.1})
+
+
 def test_a_large_picture_is_read_at_its_share_of_224() -> None:
     assert built(PictureConvolution(widths=(4,)), problem((300, 600), rows=2)).encoder.encodings[0].size == (112, 224)
     assert built(PictureConvolution(widths=(4,), size=(300, 600)), problem(rows=2)).encoder.encodings[0].size == (

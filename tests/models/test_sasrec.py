@@ -121,7 +121,7 @@ def test_it_learns_what_follows_what() -> None:
     optimizer = torch.optim.Adam(module.parameters(), 0.03)
     for _ in range(60):
         optimizer.zero_grad()
-        next_item(module(history)["steps"], history)[0].sum().backward()
+        next_item(module(history)["steps"], history).sum().backward()
         optimizer.step()
     found = steps(module, history.tolist())[:, :-1].argmax(2) + RESERVED
     assert torch.equal(found, history[:, 1:])

@@ -8,9 +8,11 @@ from PIL import Image
 
 from limbeck.artifact import Artifact
 from limbeck.errors import UserError
+from limbeck.picture import look
 from limbeck.recipe import parse
 from limbeck.run import run
 from limbeck.task import Source
+from limbeck.tasks import classify_image
 from limbeck.tasks.classify_image import TASK
 from limbeck.types import Rows
 
@@ -65,6 +67,23 @@ def test_unreadable_pictures_are_refused_in_one_list_or_skipped_and_counted() ->
     assert len(problem.train) == 6
     with pytest.raises(UserError, match="'refuse' or 'skip'"):
         prepare(PICTURES, LABELS, PART, unreadable="ignore")
+
+
+def test_pictures_are_looked_at_once_and_found_by_id(monkeypatch) -> None:
+    bad = [*PICTURES, b"text"]
+    table = pa.table({"a/photo": pa.array(bad, pa.binary())})
+    rows = Rows(table, np.arange(13), "album", {"picture": "a/photo"})
+    skip = {"unreadable": "skip"}
+    first = TASK.same(rows.take(np.array([3, 12])), skip).to_pylist()
+    assert first[1] is None
+    looked = []
+    monkeypatch.setattr(classify_image, "look", lambda column: looked.append(len(column)) or look(column))
+    whole = TASK.same(rows, skip).to_pylist()
+    assert looked == [11]
+    assert [whole[3], whole[12]] == first
+    assert len(set(whole)) == 13
+    assert TASK.same(rows.take(np.arange(13)[::-1]), skip).to_pylist() == whole[::-1]
+    assert looked == [11]
 
 
 def test_a_column_of_paths_is_no_column_of_pictures() -> None:

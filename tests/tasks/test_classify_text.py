@@ -71,6 +71,11 @@ def test_of_equal_texts_the_smallest_id_stays_in_its_own_part() -> None:
     assert sum(map(len, every_id(kept).values())) == 43
 
 
+def test_white_space_of_any_script_makes_no_other_text() -> None:
+    problem = prepare([*PLENTY, ("很\u3000好 吃", "yes", 0), ("很 好\u00a0吃\u2003", "yes", 2)])
+    assert problem.facts["duplicates_dropped"] == 1
+
+
 def test_equal_texts_with_different_labels_are_all_dropped() -> None:
     problem = prepare([*PLENTY, ("torn", "yes", 0), ("torn", "no", 2), ("torn", None, 0), ("torn", "yes", 0)])
     assert sum(map(len, every_id(problem).values())) == 40

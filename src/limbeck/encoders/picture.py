@@ -56,7 +56,7 @@ class Picture:
     @property
     def fingerprint(self) -> str:
         """Of the column, the size and the fit."""
-        return fingerprint("picture", 1, **self._said())
+        return fingerprint("picture", 2, **self._said())
 
     def save(self, folder: Path) -> dict[str, Any]:
         """No file."""

@@ -26,6 +26,46 @@ def accuracy(probabilities: Array, label: Array) -> float:
     return float((probabilities.argmax(1) == label).mean()) if len(label) else float("nan")
 
 
+def macro_accuracy(probabilities: Array, label: Array) -> float:
+    """Mean over classes of the share of a class' rows that are found: scikit-learn's balanced accuracy.
+
+    Classes that no row has are left out.
+
+    Args:
+        probabilities: (N, C).
+        label: positions, (N,).
+
+    Returns:
+        In [0, 1], higher is better, 1 / C for a blind guess; NaN without rows.
+
+    >>> macro_accuracy(np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3]]), np.array([0, 0, 1]))
+    0.5
+    """
+    return resampled_macro_accuracy(probabilities, label)(np.ones(len(label)))
+
+
+def accuracy_at_coverage(probabilities: Array, label: Array, coverage: float = 0.8) -> float:
+    """`accuracy` over the share of rows that the predictor is surest of, for who passes the others on to a person.
+
+    How sure it is says the probability of the likeliest class. Rows equally sure at the border count alike, each
+    in part.
+
+    Args:
+        probabilities: (N, C).
+        label: positions, (N,).
+        coverage: the share, above 0, at most 1.
+
+    Returns:
+        In [0, 1], higher is better; NaN without rows.
+
+    Source: El-Yaniv and Wiener 2010, one less the selective risk.
+
+    >>> accuracy_at_coverage(np.array([[0.9, 0.1], [0.4, 0.6]]), np.array([0, 0]), coverage=0.5)
+    1.0
+    """
+    return resampled_accuracy_at_coverage(probabilities, label, coverage)(np.ones(len(label)))
+
+
 def macro_f1(probabilities: Array, label: Array) -> float:
     """Mean over classes of 2 TP / (2 TP + FP + FN); classes neither found nor wanted are left out.
 
@@ -118,6 +158,37 @@ def resampled_accuracy(probabilities: Array, label: Array) -> Resampled:
     return _mean_of(probabilities.argmax(1) == label)
 
 
+def resampled_macro_accuracy(probabilities: Array, label: Array) -> Resampled:
+    """`macro_accuracy` of rows drawn again and again."""
+    hit = probabilities.argmax(1) == label
+
+    def value(counts: Array) -> float:
+        sizes, hits = np.bincount(label, counts), np.bincount(label, counts * hit)
+        there = sizes > 0
+        return float((hits[there] / sizes[there]).mean()) if there.any() else float("nan")
+
+    return value
+
+
+def resampled_accuracy_at_coverage(probabilities: Array, label: Array, coverage: float = 0.8) -> Resampled:
+    """`accuracy_at_coverage` of rows drawn again and again: sorted once."""
+    sure = probabilities.max(1)
+    order = np.argsort(-sure, kind="stable")
+    starts = _starts(sure[order])
+    hit = (probabilities.argmax(1) == label)[order]
+
+    def value(counts: Array) -> float:
+        drawn = counts[order].astype(np.float64)
+        if not drawn.any():
+            return float("nan")
+        many, right = np.add.reduceat(drawn, starts), np.add.reduceat(drawn * hit, starts)
+        wanted = coverage * drawn.sum()
+        taken = np.clip(wanted - (np.cumsum(many) - many), 0, many)
+        return float((taken * right / np.maximum(many, 1)).sum() / wanted)
+
+    return value
+
+
 def resampled_log_loss(probabilities: Array, label: Array) -> Resampled:
     """`log_loss` of rows drawn again and again."""
     own = np.take_along_axis(probabilities, label[:, None], 1)[:, 0].astype(np.float64)
@@ -145,14 +216,18 @@ def _mean_of(rows: Array) -> Resampled:
     return lambda counts: float(counts @ rows / counts.sum()) if counts.any() else float("nan")
 
 
+def _starts(ordered: Array) -> Array:
+    """Where runs of equal numbers begin: rows of equal score are one step."""
+    return np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+
+
 def _area_of(score: Array, positive: Array) -> Resampled:
     order = np.argsort(score, kind="stable")
     ordered, wanted = score[order], positive[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    starts = _starts(ordered)
 
     def value(counts: Array) -> float:
         drawn = counts[order].astype(np.float64)
-        # Rows of equal score are one step of the curve.
         above = np.add.reduceat(drawn * wanted, starts)
         below = np.add.reduceat(drawn * ~wanted, starts)
         pairs = above.sum() * below.sum()

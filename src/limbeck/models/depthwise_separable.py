@@ -8,13 +8,13 @@ from torch import nn
 
 from limbeck.encoder import Encoder
 from limbeck.errors import UserError
-from limbeck.picture_reader import PictureReader, convolution, picture_of
+from limbeck.picture_reader import PictureNetwork, convolution, picture_of
 
 FEWEST = 8
 
 
 @dataclass(frozen=True)
-class DepthwiseSeparable(PictureReader):
+class DepthwiseSeparable(PictureNetwork):
     """A first convolution, then separable ones.
 
     Args:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from limbeck.encoder import Encoder
 from limbeck.errors import UserError
-from limbeck.picture_reader import PictureReader, Pixels, picture_of
+from limbeck.picture_reader import PictureNetwork, Pixels, picture_of
 
 SMALLEST = 12
 
@@ -48,7 +48,7 @@ class LeNet(nn.Module):
 
 
 @dataclass(frozen=True)
-class Lenet(PictureReader):
+class Lenet(PictureNetwork):
     """A network of LeNet-5's size: 61,706 parameters for 28 by 28 grey pixels and ten classes.
 
     Source: LeCun et al. 1998.

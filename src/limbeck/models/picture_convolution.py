@@ -8,11 +8,11 @@ from torch import nn
 
 from limbeck.encoder import Encoder
 from limbeck.errors import UserError
-from limbeck.picture_reader import PictureReader, convolution, picture_of
+from limbeck.picture_reader import PictureNetwork, convolution, picture_of
 
 
 @dataclass(frozen=True)
-class PictureConvolution(PictureReader):
+class PictureConvolution(PictureNetwork):
     """Convolutions with batch normalisation, each halving height and width but the first.
 
     Args:

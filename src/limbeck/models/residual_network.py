@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from limbeck.encoder import Encoder
 from limbeck.errors import UserError
-from limbeck.picture_reader import PictureReader, picture_of
+from limbeck.picture_reader import PictureNetwork, picture_of
 
 SMALL = 64
 """Pictures above this many pixels a side are first brought to a quarter of their size, as ImageNet's are."""
@@ -50,7 +50,7 @@ def stem(channels: int, width: int, *, large: bool) -> nn.Module:
 
 
 @dataclass(frozen=True)
-class ResidualNetwork(PictureReader):
+class ResidualNetwork(PictureNetwork):
     """A wide residual network, pre-activated.
 
     Args:

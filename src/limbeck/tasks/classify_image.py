@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from limbeck import classes
 from limbeck.cache import cache_folder
@@ -15,14 +16,15 @@ from limbeck.errors import UserError, few
 from limbeck.picture import look
 from limbeck.table import map_table, write_table
 from limbeck.task import Judgement, Problem, Source, Task
-from limbeck.types import Array, Predictor, Rows
+from limbeck.types import Array, Predictor, Rows, fingerprint
 
 CHUNK = 256
 """Pictures a call when judging."""
 STEPS, BATCH = 2000, 64
 """Steps that a drafted recipe takes at least, and the pictures of each."""
-LOOK = 1
-"""Raised whenever `look` would see a picture otherwise."""
+LOOK = 2
+"""Raised whenever `look` would see a picture otherwise, or is kept otherwise."""
+LOOKED = pa.schema([("id", pa.int64()), ("digest", pa.large_string()), ("unreadable", pa.string())])
 
 
 def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
@@ -37,44 +39,71 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
             `skip` them; they are counted in the facts.
         positive: of two classes, the one whose probability the AUC is about.
     """
+    rows = source.rows
+    seen = _seen(rows, options)
+    bad = seen.column("unreadable").is_valid().to_numpy()
+    part = np.where(bad, classes.LEFT_OUT, np.asarray(part, np.int64))
+    facts: dict[str, Any] = {}
+    if bad.any():
+        facts = {"unreadable_pictures_dropped": int(bad.sum()), "unreadable_pictures": few(_told(rows, seen))}
+    told = Source(rows, source.sides, {**source.facts, **facts})
+    alike = seen.column("digest").combine_chunks() if options["deduplicate"] else None
+    return classes.divided(told, part, alike, rows.role("picture"), options["positive"])
+
+
+def same(rows: Rows, options: Mapping[str, Any]) -> pa.Array:
+    """A digest of every picture's size and pixels; null where it cannot be read.
+
+    Raises:
+        UserError: pictures that cannot be read, where the options do not say `unreadable: skip`.
+    """
+    return _seen(rows, options).column("digest").combine_chunks()
+
+
+def _seen(rows: Rows, options: Mapping[str, Any]) -> pa.Table:
+    """What `look` saw of every picture: its digest, or why it cannot be read.
+
+    Raises:
+        UserError: as `same` says; or the column holds no pictures.
+    """
     if options["unreadable"] not in ("refuse", "skip"):
         raise UserError(f"unreadable is '{options['unreadable']}'; 'refuse' or 'skip' was wanted")
-    rows = source.rows
     kind = rows.table.schema.field(rows.role("picture")).type
     if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
         raise UserError(
             f"column '{rows.role('picture')}' plays the role of picture, but holds no encoded pictures (binary: PNG, "
             "JPEG, ...); a folder of pictures is read with `data: {path: FOLDER/}`"
         )
-    seen = _seen(rows)
-    why = seen.column("unreadable").to_pylist()
-    bad = np.array([reason is not None for reason in why], bool)
-    facts: dict[str, Any] = {}
-    if bad.any():
-        named = [f"id {rows.id[at]}: {why[at]}" for at in np.flatnonzero(bad)]
-        if options["unreadable"] == "refuse":
-            raise UserError(
-                f"{len(named)} of {len(rows)} pictures cannot be read ({few(named)}); mend them, or say "
-                "`options: {unreadable: skip}`"
-            )
-        facts = {"unreadable_pictures_dropped": len(named), "unreadable_pictures": few(named)}
-    part = np.where(bad, classes.LEFT_OUT, np.asarray(part, np.int64))
-    same = seen.column("digest").combine_chunks().dictionary_encode().indices.to_numpy(zero_copy_only=False)
-    told = Source(rows, source.sides, {**source.facts, **facts})
-    kept = same.astype(np.int64) if options["deduplicate"] else None
-    return classes.divided(told, part, kept, rows.role("picture"), options["positive"])
+    seen = _looked(rows, rows.role("picture"))
+    named = _told(rows, seen)
+    if named and options["unreadable"] == "refuse":
+        raise UserError(
+            f"{len(named)} of {len(rows)} pictures cannot be read ({few(named)}); mend them, or say "
+            "`options: {unreadable: skip}`"
+        )
+    return seen
 
 
-def _seen(rows: Rows) -> pa.Table:
-    """What `look` saw of every picture, once a source."""
-    column = rows.role("picture")
-    kept = cache_folder("pictures") / f"{rows.source}-{column}-{LOOK}.arrow"
-    if not kept.exists():
-        digests, bad = look(rows.column(column))
-        why = pa.array([bad.get(at) for at in range(len(rows))], pa.string())
-        table = pa.table({"digest": digests, "unreadable": why})
-        write_table(kept, table.schema, table.to_batches(), said="the pictures")
-    return map_table(kept)
+def _told(rows: Rows, seen: pa.Table) -> list[str]:
+    """The pictures that cannot be read, with their reasons."""
+    why = seen.column("unreadable")
+    at = np.flatnonzero(why.is_valid().to_numpy())
+    return [f"id {id}: {reason}" for id, reason in zip(rows.id[at], why.take(pa.array(at)).to_pylist(), strict=True)]
+
+
+def _looked(rows: Rows, column: str) -> pa.Table:
+    """The same, each picture of a source looked at once; some of them may be gone since, as forgotten people's are."""
+    kept = cache_folder("pictures") / f"{fingerprint('pictures', LOOK, source=rows.source, column=column)}.arrow"
+    known = map_table(kept) if kept.exists() else LOOKED.empty_table()
+    new = np.flatnonzero(~np.isin(rows.id, known.column("id").to_numpy()))
+    if len(new):
+        some = rows if len(new) == len(rows) else rows.take(new)
+        digests, bad = look(some.column(column))
+        told = {"digest": [digest or None for digest in digests], "unreadable": [*map(bad.get, range(len(some)))]}
+        found = pa.table({"id": some.id, **told}, LOOKED)
+        known = pa.concat_tables([known, found])
+        write_table(kept, LOOKED, known.to_batches(), said="the pictures")
+    return known.take(pc.index_in(pa.array(rows.id), value_set=known.column("id").combine_chunks()))
 
 
 def judge(predictor: Predictor, rows: Rows, problem: Problem) -> Judgement:
@@ -115,6 +144,7 @@ TASK = Task(
     takes_unlabelled=True,
     signal=("logits", "logits"),
     prepare=prepare,
+    same=same,
     targets=classes.targets,
     hard="cross_entropy",
     metrics=classes.headed("accuracy"),

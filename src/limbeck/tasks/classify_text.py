@@ -35,9 +35,14 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
         positive: of two classes, the one whose probability the AUC is about; it is the last of the
             axis. By default the last of the sorted labels.
     """
-    texts = pa.array([_plain(text) for text in _texts(source.rows)], pa.large_string())
-    same = texts.dictionary_encode().indices.to_numpy(zero_copy_only=False) if options["deduplicate"] else None
-    return classes.divided(source, part, same, source.rows.role("text"), options["positive"])
+    alike = same(source.rows, options) if options["deduplicate"] else None
+    return classes.divided(source, part, alike, source.rows.role("text"), options["positive"])
+
+
+def same(rows: Rows, options: Mapping[str, Any]) -> pa.Array:
+    """Texts as the eye reads them: equal letters are equal, and white space of any script is one space."""
+    plain = [" ".join(unicodedata.normalize("NFC", text).split()) for text in _texts(rows)]
+    return pa.array(plain, pa.large_string())
 
 
 def _texts(rows: Rows) -> list[str]:
@@ -45,10 +50,6 @@ def _texts(rows: Rows) -> list[str]:
     if not isinstance(texts, list):
         raise UserError(f"column '{rows.role('text')}' plays the role of text, but holds no strings; name another one")
     return texts
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 def judge(predictor: Predictor, rows: Rows, problem: Problem) -> Judgement:
@@ -118,6 +119,7 @@ TASK = Task(
     takes_unlabelled=True,
     signal=("logits", "logits"),
     prepare=prepare,
+    same=same,
     targets=classes.targets,
     hard="cross_entropy",
     metrics=classes.headed("auc"),

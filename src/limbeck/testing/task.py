@@ -22,9 +22,10 @@ def check_task(
 ) -> None:
     """Hold a task to what honest reports rely on.
 
-    Preparing twice gives the same problem; no row is in two parts; targets have one entry a row; the judgement's
-    metrics are those of its columns, and permuting the rows leaves them; an oracle beats a random predictor in
-    the headline; people get one answer a row.
+    Preparing twice gives the same problem; no row is in two parts; what tells rows apart is one text a row, whichever
+    rows are asked about; a task that takes unlabelled rows can tell rows apart; targets have one entry a row; the
+    judgement's metrics are those of its columns, and permuting the rows leaves them; an oracle beats a random
+    predictor in the headline; people get one answer a row.
 
     Args:
         task: with the options it is prepared with by default.
@@ -47,6 +48,7 @@ def check_task(
         need(len(key) > 0, f"no row is left for {name}; give a larger source")
         for row in zip([key.source] * len(key), key.id.tolist(), key.view.tolist(), strict=True):
             need(seen.setdefault(row, name) == name, f"row {row[1]} is in {seen[row]} and in {name}")
+    _check_same(task, problem, settings)
     for name, values in task.targets(problem.test, problem).items():
         need(
             len(values) == len(problem.test), f"target '{name}' has {len(values)} entries for {len(problem.test)} rows"
@@ -72,6 +74,18 @@ def check_task(
     batch = problem.test.slice(0, 3).batch()
     answers = task.answer(knowing(batch), problem.axis, batch, 2)
     need(len(answers) == len(batch.key), f"{len(batch.key)} rows got {len(answers)} answers")
+
+
+def _check_same(task: Task, problem: Problem, options: Mapping[str, Any]) -> None:
+    if task.same is None:
+        need(not task.takes_unlabelled, "it takes unlabelled rows, but has no `same` to keep them apart from test rows")
+        return
+    rows = problem.test
+    said = task.same(rows, options).to_pylist()
+    need(len(said) == len(rows), f"`same` has {len(said)} entries for {len(rows)} rows")
+    need(all(isinstance(one, str) for one in said), "`same` says of a row that is judged that it cannot be read")
+    turned = task.same(rows.take(np.arange(len(rows))[::-1]), options).to_pylist()
+    need(turned == said[::-1], "what `same` says of a row depends on the rows beside it")
 
 
 def _check_judgement(task: Task, judged: Judgement, rows: int) -> None:
