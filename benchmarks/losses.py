@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from limbeck import parts
 from limbeck.head import Head, fused
 from limbeck.losses.kl import kl
-from limbeck.objective import Term
+from limbeck.term import Term
 from limbeck.testing import outputs
 
 ROWS, SHORT = 128, 0.5

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from limbeck.objective import Term
+from limbeck.term import Term
 from limbeck.testing.outputs import Outputs
 
 Said = Mapping[str, Tensor]

@@ -9,7 +9,7 @@ from other import Said
 from torch import Tensor
 from torch.nn import functional as F
 
-from limbeck.objective import Term
+from limbeck.term import Term
 
 CLASSES = 2_000
 Naive = Callable[[Term, Said, Said, Said], Tensor]

@@ -23,8 +23,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from limbeck import artifact, bounds, knowledge, parts, recipe, split
-from limbeck.objective import Term
+from limbeck import artifact, bounds, knowledge, parts, recipe, split, weight
+from limbeck.term import Term
 
 ROOT = Path(__file__).parents[1]
 MEASURED = ROOT / "docs" / "objectives.json"
@@ -54,6 +54,7 @@ TITLES = {
     recipe.Student: "students",
     bounds.Range: "range",
     recipe.Loss: "objective",
+    weight.SampleWeight: "sample_weight",
     knowledge.Knowledge: "label",
     recipe.Training: "training",
     artifact.Export: "export",

@@ -57,6 +57,36 @@ def line(text: str, part: str) -> int:
     return next(i for i, one in enumerate(text.splitlines(), 1) if part in one)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{loss: hard}", "{loss: hard, sample_weight: confidence}", "'hard' learns from no teacher"),
+        (
+            "{loss: kl, temperature: 2.0}",
+            "{loss: relational, student: head, teacher: linear, sample_weight: correctness}",
+            "'relational' compares rows with one another",
+        ),
+    ],
+)
+def test_only_rows_of_losses_that_learn_from_a_teacher_are_weighed_by_it(
+    folder: Path, old: str, new: str, words: str
+) -> None:
+    found = only(folder, old, new)
+    assert words in found.message
+    assert found.line == line(RECIPE.replace(old, new), "sample_weight")
+
+
+@pytest.mark.parametrize("by", ["confidence", "{by: correctness, floor: 0.2}"])
+def test_rows_weighed_by_the_teacher_are_tried(folder: Path, by: str) -> None:
+    assert not mistakes(folder, RECIPE.replace("temperature: 2.0", f"temperature: 2.0, sample_weight: {by}"))
+
+
+def test_a_fitted_student_cannot_weigh_the_rows_of_one_loss(folder: Path) -> None:
+    text = RECIPE.replace("temperature: 2.0", "temperature: 2.0, sample_weight: confidence")
+    (found,) = mistakes(folder, text.replace("model: bag_of_embeddings\n    width: 4", "model: tfidf_linear"))
+    assert "a fitted student has one target" in found.message
+
+
 def test_a_right_recipe_has_no_mistake(folder: Path) -> None:
     assert mistakes(folder, RECIPE) == []
 

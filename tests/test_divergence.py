@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from limbeck.divergence import Divergence, relative_entropy, softened, tail_at
+from limbeck.bucketed import tail_at
+from limbeck.divergence import Divergence, relative_entropy, softened
 from limbeck.errors import UserError
 from limbeck.types import Signals
 from tests.losses import laws

@@ -11,7 +11,8 @@ from limbeck.errors import UserError
 from limbeck.live import as_batch, dry_batch, freeze, recall, speaker
 from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.losses.kl import Kl
-from limbeck.objective import Objective, Term
+from limbeck.objective import Objective
+from limbeck.term import Term
 from limbeck.types import Array, Signals
 
 BATCH = {"x": torch.randn(4, 3), "label": torch.tensor([0, 1, 0, 1])}

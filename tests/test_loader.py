@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import UserError
-from limbeck.loader import TableLoader
+from limbeck.loader import TableLoader, parts_of
 
 torch.set_num_threads(1)
 
@@ -131,3 +131,10 @@ def test_impossible_tables_are_refused() -> None:
         loader(0, 4)
     with pytest.raises(UserError, match=r"training.bucket groups rows by length, but this model reads no sequence"):
         loader(5, 2, bucket=True)
+
+
+def test_parts_of_a_batch_are_as_even_as_can_be_and_no_more_than_its_rows() -> None:
+    batch = {"x": torch.arange(7), "id": torch.arange(7)}
+    assert [part["x"].tolist() for part in parts_of(batch, 3)] == [[0, 1], [2, 3], [4, 5, 6]]
+    assert [len(part["id"]) for part in parts_of(batch, 9)] == [1] * 7
+    assert parts_of(batch, 1) == [batch]

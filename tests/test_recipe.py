@@ -8,6 +8,7 @@ from limbeck.errors import RecipeError, UserError
 from limbeck.knowledge import Knowledge
 from limbeck.recipe import Recipe, Training, parse, read
 from limbeck.split import Split
+from limbeck.weight import SampleWeight
 
 WHOLE = """\
 task: recommend
@@ -241,3 +242,21 @@ def test_a_recipe_does_not_change_once_read() -> None:
         with pytest.raises(ValueError, match="frozen"):
             change()
     assert isinstance(recipe, Recipe)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("confident", r"sample_weight.by: input should be 'confidence' or 'correctness', found 'confident'"),
+        ("{by: confidence, flor: 1}", r"sample_weight.flor: unknown key 'flor'"),
+        ("{by: correctness, floor: 2}", r"sample_weight: floor is 2.0; it must be between 0 and 1"),
+    ],
+)
+def test_what_rows_count_for_is_a_word_or_more_of_it(said: str, words: str) -> None:
+    def told(by: str) -> Recipe:
+        return parse(WHOLE.replace("weight: 0.3", f"weight: 0.3, sample_weight: {by}"))[0]
+
+    for one in ("correctness", "{by: correctness}"):
+        assert told(one).objective[0].sample_weight == SampleWeight("correctness")
+    with pytest.raises(RecipeError, match=words):
+        told(said)

@@ -75,3 +75,12 @@ def test_training_itself_refuses_and_not_only_the_rehearsal(
     desk = Desk(parts.get("tasks", "classify_text"), tmp_path, shelf, shelf)
     with pytest.raises(UserError, match="'small' reads 'margin', which only a teacher may see"):
         teach(desk, lesson_of(recipe, recipe.students[0], problem, problem.train, None), shelf, "students")
+
+
+def test_lessons_whose_rows_count_otherwise_are_other_lessons(problem: Problem) -> None:
+    task = parts.get("tasks", "classify_text")
+    keys = []
+    for by in ("", ", sample_weight: confidence", ", sample_weight: {by: confidence, floor: 0.5}"):
+        recipe = parse(RECIPE.replace("loss: kl", f"loss: kl{by}"))[0]
+        keys.append(lesson_of(recipe, recipe.students[0], problem, problem.train, None).key(task))
+    assert len(set(keys)) == 3

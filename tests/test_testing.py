@@ -13,7 +13,7 @@ from limbeck.losses.catalogue_cross_entropy import CatalogueCrossEntropy
 from limbeck.losses.kl import Kl
 from limbeck.losses.listwise_kl import ListwiseKl
 from limbeck.losses.next_item import NextItem
-from limbeck.objective import HiddenRowTerm, RowTerm, Term
+from limbeck.term import HiddenRowTerm, RowTerm, Term
 from limbeck.types import Axis, Rows, Signals
 
 torch.set_num_threads(1)
@@ -243,16 +243,33 @@ def test_changing_what_is_given_is_caught():
 def test_a_mean_over_rows_that_does_not_weigh_them_is_caught():
     class Plain(RowTerm):
         def rows(self, student, teacher, batch):
-            losses = ((student["logits"] - teacher["logits"].detach()) ** 2).mean(1)
-            return losses, torch.ones_like(losses)
+            return ((student["logits"] - teacher["logits"].detach()) ** 2).mean(1)
 
     class Deaf(Plain):
         def forward(self, student, teacher, batch):
-            return self.rows(student, teacher, batch)[0].mean()
+            return self.rows(student, teacher, batch).mean()
 
     testing.check_loss(Plain())
     with pytest.raises(AssertionError, match="a row of weight 2 does not count as two"):
         testing.check_loss(Deaf())
+
+
+def test_a_mean_over_some_rows_that_counts_all_of_them_is_caught():
+    class Labelled(RowTerm):
+        def rows(self, student, teacher, batch):
+            gap = ((student["logits"] - teacher["logits"].detach()) ** 2).mean(1)
+            return torch.where(batch["label"] >= 0, gap, 0.0)
+
+        def counts(self, teacher, batch):
+            return batch["label"] >= 0
+
+    class Miscounted(Labelled):
+        def denominator(self, teacher, batch):
+            return batch["weight"].sum()
+
+    testing.check_loss(Labelled())
+    with pytest.raises(AssertionError, match="two parts by what counts in them make"):
+        testing.check_loss(Miscounted())
 
 
 def test_losses_between_rows_are_spared_the_doubled_batch():

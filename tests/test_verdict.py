@@ -217,3 +217,14 @@ def test_without_a_share_the_sentence_promises_none() -> None:
 def test_where_the_teacher_is_no_better_than_nothing_there_is_no_lift_to_keep() -> None:
     assert kept(task(), teacher=0.09, student=0.08, scratch=0.07, trivial=0.1).lift_retention is None
     assert kept(task(chance=0.5), teacher=0.4, student=0.45, scratch=0.4, trivial=0.0).lift_retention is None
+
+
+def test_a_metric_that_resampling_biases_has_no_interval() -> None:
+    from limbeck.tasks.recommend import TASK
+
+    top = np.arange(40).reshape(4, 10)
+    columns = {"top": top, "catalogue": np.full(4, 50)}
+    found = spread(TASK.metrics["coverage@10"], [Judgement({}, np.arange(4), columns, {}, top)])
+    assert found.mean == 0.8
+    assert np.isnan(found.low)
+    assert np.isnan(found.high)

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from limbeck.knowledge import Knowledge as Knowledge
     from limbeck.model import Model as Model
     from limbeck.objective import Objective as Objective
-    from limbeck.objective import Term as Term
     from limbeck.page.compare import compare_page as compare
     from limbeck.recipe import Training as Training
     from limbeck.recipe import read as read_recipe
     from limbeck.report import Report as Report
     from limbeck.run import run as run
     from limbeck.store import Store as Store
+    from limbeck.term import Term as Term
     from limbeck.tune import tune as tune
     from limbeck.types import Axis as Axis
     from limbeck.types import Batch as Batch
@@ -59,7 +59,7 @@ _PLACES = {
     "Rows": "types",
     "Signals": "types",
     "Store": "store",
-    "Term": "objective",
+    "Term": "term",
     "Training": "recipe",
     "Watch": "verbs.distill",
     "check": "check",

@@ -236,7 +236,7 @@ def objective_of(losses: Sequence[Loss], task: Task, family: Any) -> Objective:
         settings, moving = fixed_settings(loss)
         terms.append((loss.loss, parts.make("losses", name, settings), loss.weight))
         schedules.append(moving)
-    return Objective(terms, schedules=schedules, row_weights=[loss.row_weight for loss in losses])
+    return Objective(terms, schedules=schedules, sample_weights=[loss.sample_weight for loss in losses])
 
 
 def fixed_settings(loss: Loss) -> tuple[dict[str, Any], dict[str, Schedule]]:

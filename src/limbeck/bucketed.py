@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
+
+from limbeck.errors import UserError
 
 LOW = -1e20
 """Stands for -inf where -inf minus -inf would be NaN; its exponential is exactly 0."""
@@ -48,3 +52,18 @@ def bucketed(
     # Where no class is left over, rounding may still have left the teacher some tail: the price is bounded.
     q_tail = (torch.logsumexp(scaled.masked_fill(named, LOW), 1, keepdim=True) - whole).clamp(min=-1e4)
     return torch.cat([q_log, q_tail], 1) * temperature, torch.cat([p_log, p_tail], 1) * temperature
+
+
+def tail_at(teacher: Mapping[str, Tensor], signal: str, temperature: float) -> Tensor:
+    """The mass (B,) or (B, T) that top-k knowledge leaves outside its entries at this temperature.
+
+    Raises:
+        UserError: it was not kept at this temperature.
+    """
+    kept: tuple[float, ...] = getattr(teacher, "tail_temperatures", ())
+    if temperature not in kept:
+        raise UserError(
+            f"the stored top-k knowledge has its tail at temperatures {list(kept)}, not {temperature}; "
+            "label again with this temperature"
+        )
+    return teacher[f"{signal}.tail"][..., kept.index(temperature)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from limbeck.bucketed import LOW
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
 class ListTerm(RowTerm):
@@ -46,36 +46,59 @@ class ListTerm(RowTerm):
             (B,).
         """
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """What each row loses; one with no item left does not count."""
-        mine, theirs, ids = listed(student, teacher, signal=self.signal)
-        if self.mask_seen:
-            theirs = theirs.masked_fill(owned(batch["targets"], theirs, ids), float("-inf"))
-        return self.losses(mine, theirs), theirs.amax(1) > float("-inf")
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """What each row loses."""
+        mine, theirs, _ = listed(student, teacher, signal=self.signal, seen=self.seen(batch))
+        return self.losses(mine, theirs)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A row with no item left does not count."""
+        return told(teacher, signal=self.signal, seen=self.seen(batch))[0].amax(1) > float("-inf")
+
+    def seen(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """The targets that are left out, if they are."""
+        return batch["targets"] if self.mask_seen else None
+
+
+def told(teacher: Mapping[str, Tensor], *, signal: str, seen: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """What a teacher says of the items of a list.
+
+    Args:
+        teacher: says `signal`, (B, N), or, of the M items it was asked for, `signal.ids` and `signal.values`.
+        signal: the name of the scores.
+        seen: positions in the catalogue that are left out, (B, L), padded with -1.
+
+    Returns:
+        Its scores (B, M), float32, without gradient, -inf for none; the items' positions in the catalogue, none
+        where the list is the catalogue.
+    """
+    if f"{signal}.ids" in teacher:
+        ids = teacher[f"{signal}.ids"].long()
+        scores = teacher[f"{signal}.values"].detach().float().masked_fill(ids < 0, float("-inf"))
+    else:
+        ids, scores = None, teacher[signal].detach().float()
+    if seen is not None:
+        scores = scores.masked_fill(owned(seen, scores, ids), float("-inf"))
+    return scores, ids
 
 
 def listed(
-    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, signal: str
+    student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], *, signal: str, seen: Tensor | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """What student and teacher say of the same items.
 
     Args:
         student: says `signal`, (B, N).
-        teacher: says it too, or, of the M items it was asked for, `signal.ids` and `signal.values`.
+        teacher: says it too, of all or of some, as for `told`.
         signal: the name of the scores.
+        seen: positions in the catalogue that are left out, (B, L), padded with -1.
 
     Returns:
-        The student's scores (B, M); the teacher's, float32, without gradient, -inf for none; the items'
-        positions in the catalogue, none where the list is the catalogue.
+        The student's scores (B, M), and what `told` gives.
     """
+    scores, ids = told(teacher, signal=signal, seen=seen)
     mine = student[signal]
-    if f"{signal}.ids" not in teacher:
-        return mine, teacher[signal].detach().float(), None
-    ids = teacher[f"{signal}.ids"].long()
-    values = teacher[f"{signal}.values"].detach().float().masked_fill(ids < 0, float("-inf"))
-    return mine.gather(1, ids.clamp(min=0)), values, ids
+    return mine if ids is None else mine.gather(1, ids.clamp(min=0)), scores, ids
 
 
 def owned(targets: Tensor, scores: Tensor, ids: Tensor | None) -> Tensor:

@@ -326,6 +326,8 @@ def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where:
         fixed = found.tried(path, partial(fixed_settings, loss))
         term = fixed and found.part("losses", name, fixed[0], path, (*path, "loss"))
         terms.append((loss.loss, term))
+        if term and loss.sample_weight:
+            found.tried((*path, "sample_weight"), partial(_sample_weight, loss.loss, term, task))
         if not counts(loss.weight):
             found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")
     known = [term for _, term in terms if term is not None]
@@ -334,7 +336,16 @@ def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where:
     return terms
 
 
+def _sample_weight(name: str, term: Any, task: Task) -> None:
+    """Refuse to weigh rows by the teacher where there are none, no teacher, or no classes to be sure of."""
+    from limbeck.objective import check_sample_weight
+
+    check_sample_weight(name, term)
+    if task.signal[1] != "logits":
+        raise UserError(f"sample_weight reads a teacher's logits, and in '{task.name}' a teacher says {task.signal[1]}")
+
+
 def _has_target(term: Any) -> bool:
-    from limbeck.objective import Term
+    from limbeck.term import Term
 
     return type(term).target is not Term.target

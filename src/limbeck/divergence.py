@@ -10,13 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.bucketed import LOW, bucketed
+from limbeck.bucketed import LOW, bucketed, tail_at
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.piecewise import RowLoss, piecewise
 from limbeck.setting import above_zero
 from limbeck.slope import sloped, wide
-from limbeck.steps import by_step
+from limbeck.steps import StepTerm, by_step
 
 FLOOR = -87.0
 """The logarithm of the least probability that is told from 0: torch's exp of what lies lower is up to ninety times
@@ -100,7 +99,7 @@ def through_softmax(pull: Tensor, q: Tensor) -> Tensor:
     return pull.addcmul_(q, pull.sum(-1, keepdim=True), value=-1)
 
 
-class Divergence(RowTerm):
+class Divergence(StepTerm):
     """A loss between two softened distributions; a subclass says which.
 
     | reads | from |
@@ -126,10 +125,8 @@ class Divergence(RowTerm):
     def between(self, student: Tensor, teacher: Tensor) -> Tensor:
         """The divergence of raw logits, (N, C) each -> (N,), at the term's temperature."""
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row, summed over its steps, and how many these are; a row without steps counts as one."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row, over its steps."""
         loss, known = self.beside(teacher)
         return by_step(piecewise(loss), [student[self.signal], *known], batch)
 
@@ -165,18 +162,3 @@ class Divergence(RowTerm):
     def temperatures(self) -> tuple[float, ...]:
         """Its own."""
         return (self.temperature,)
-
-
-def tail_at(teacher: Mapping[str, Tensor], signal: str, temperature: float) -> Tensor:
-    """The mass (B,) or (B, T) that top-k knowledge leaves outside its entries at this temperature.
-
-    Raises:
-        UserError: it was not kept at this temperature.
-    """
-    kept: tuple[float, ...] = getattr(teacher, "tail_temperatures", ())
-    if temperature not in kept:
-        raise UserError(
-            f"the stored top-k knowledge has its tail at temperatures {list(kept)}, not {temperature}; "
-            "label again with this temperature"
-        )
-    return teacher[f"{signal}.tail"][..., kept.index(temperature)]

@@ -35,7 +35,8 @@ class Farewell:
         without_people: stores that do not say whose their rows are.
         artifacts: whose students had learnt from the person.
         shown: files of runs that show raw rows with the person's name in them.
-        steps: folders of models and judgements that had learnt from the person; no later run finds them.
+        steps: folders that hold models and judgements that had learnt from the person; no later run finds
+            those, and what else is in them a run makes again.
         rows: converted copies of the owner's files, with the person's name in them.
         again: folders of the runs to do again, so that artifacts and pages are made anew.
         named: where people's names stand, file and column, as far as the stores know.

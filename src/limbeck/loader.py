@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -111,17 +112,14 @@ def batches_of(loader: Any, epoch: int) -> Iterator[Any]:
     return iter(loader)
 
 
-def parts_of(batch: Mapping[str, Tensor], count: int) -> Iterator[tuple[Mapping[str, Tensor], float, bool]]:
-    """A batch in `count` parts, each with its share of the rows, and whether it is the last."""
+def parts_of(batch: Mapping[str, Tensor], count: int) -> list[Mapping[str, Tensor]]:
+    """A batch in `count` parts, of as many rows each as can be; of fewer rows, as many parts."""
     rows = len(next(iter(batch.values())))
     count = min(count, rows)
     if count <= 1:
-        yield batch, 1.0, True
-        return
+        return [batch]
     edges = [rows * i // count for i in range(count + 1)]
-    for i in range(count):
-        part = {name: value[edges[i] : edges[i + 1]] for name, value in batch.items()}
-        yield part, (edges[i + 1] - edges[i]) / rows, i == count - 1
+    return [{name: value[a:b] for name, value in batch.items()} for a, b in pairwise(edges)]
 
 
 def count_of(loader: Any) -> int:

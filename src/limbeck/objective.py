@@ -1,198 +1,21 @@
-"""What a student is asked to match: weighted terms over the signals of student, teacher and batch."""
+"""What a student is asked to match: weighted terms, and how they come together."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from limbeck.errors import UserError
-from limbeck.projection import Projection, Resized, check_pictures, check_places, width
-from limbeck.taps import HIDDEN, Taps
-from limbeck.weight import Schedule, Weight, counts, nominal
+from limbeck.sample_weight import sample_weights
+from limbeck.taps import Taps
+from limbeck.term import Term, every
+from limbeck.weight import SampleWeight, Schedule, Weight, counts, nominal
 
-
-class Term(nn.Module, ABC):
-    """One loss. A subclass names the signals it reads and calls a pure function.
-
-    A term owns its projections and any state as parameters and buffers, which are checkpointed.
-    `needs_teacher` is false for hard losses: those are what the honest twin keeps. `projects` names the
-    signals whose shapes it brings together itself; all others must fit as they are. `student_taps` and
-    `teacher_taps` are the paths of the inner parts whose states it reads, as `hidden.<path>`; `student_heads`
-    and `teacher_heads` those of linear parts whose inputs and weights it reads, as `input.<path>`, `weight.<path>`
-    and `bias.<path>`, and `skipped_heads` those of them whose answers nobody reads. `group` and `paper` are for
-    the docs: the kind of knowledge, and who found it.
-    """
-
-    needs_teacher: ClassVar[bool] = True
-    projects: ClassVar[tuple[str, ...]] = ()
-    group: ClassVar[str] = "response"
-    paper: ClassVar[str] = ""
-    student_taps: tuple[str, ...] = ()
-    teacher_taps: tuple[str, ...] = ()
-    student_heads: tuple[str, ...] = ()
-    teacher_heads: tuple[str, ...] = ()
-    skipped_heads: tuple[str, ...] = ()
-
-    def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
-        """Build what hangs on shapes, such as projections.
-
-        Called once with a dry batch, under the run's seed, before the optimiser is made.
-        """
-
-    @abstractmethod
-    def forward(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> Tensor:
-        """The loss.
-
-        Args:
-            student: signals by name, first axis B, with gradients.
-            teacher: signals by name, first axis B, without gradients; empty where there is none.
-            batch: targets, weights and inputs by name, first axis B.
-
-        Returns:
-            Scalar, mean over B.
-        """
-
-    def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
-        """A soft target (B, outputs) for students that are fitted rather than descended, if there is one."""
-        return None
-
-    @property
-    def temperatures(self) -> tuple[float, ...]:
-        """The temperatures at which it needs the tail of top-k knowledge."""
-        return ()
-
-
-class RowTerm(Term):
-    """A loss that is a mean over rows; a subclass says what each row loses.
-
-    Rows with a `weight` in the batch are weighed here, so that every such loss, hard or soft, weighs alike.
-    Losses that compare rows with one another have no row to weigh; they are plain terms.
-    """
-
-    @abstractmethod
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """What each row loses, and for how much it counts.
-
-        Args:
-            student: signals by name, first axis B, with gradients.
-            teacher: signals by name, first axis B, without gradients; empty where there is none.
-            batch: targets and inputs by name, first axis B.
-
-        Returns:
-            Losses (B,), summed over all that a row is counted for, and the counts (B,): 1 for most, 0 for
-            a row that has nothing to say, the number of its steps for a sequence.
-        """
-
-    def forward(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> Tensor:
-        """Scalar, the (weighted) mean over what counts; 0 where nothing does."""
-        losses, counts = self.rows(student, teacher, batch)
-        # Masked before the sum: a skipped row's infinity must not become NaN.
-        losses = torch.where(counts if counts.dtype == torch.bool else counts > 0, losses, 0.0)
-        if "weight" in batch:
-            weight = batch["weight"].to(losses.dtype)
-            losses, counts = losses * weight, counts * weight
-        # Where nothing counts, 0 is divided by the least number there is.
-        return losses.sum() / counts.sum().clamp(min=torch.finfo(losses.dtype).tiny)
-
-
-class HiddenTerm(Term):
-    """A loss on hidden states: what parts of the student say beside what parts of the teacher say.
-
-    Args:
-        student, teacher: paths of the parts that are tapped, one each or as many of the one as of the other.
-    """
-
-    projected: ClassVar[bool] = True
-    """Whether the student's states are first mapped to the teacher's shape, by a projection of the term's own."""
-    layers: ClassVar[int] = 1
-    """Of those projections: 1 is linear."""
-    placed: ClassVar[bool] = False
-    """Whether it compares places, such as tokens or the points of a picture, so that states must have some."""
-    pictured: ClassVar[bool] = False
-    """Whether states must be pictures."""
-    kept: ClassVar[bool] = False
-    """Whether states as wide as the teacher's are not mapped: their channels mean the same, as those of logits do."""
-
-    def __init__(self, *, student: str | Sequence[str], teacher: str | Sequence[str]) -> None:
-        super().__init__()
-        self.student_taps = (student,) if isinstance(student, str) else tuple(student)
-        self.teacher_taps = (teacher,) if isinstance(teacher, str) else tuple(teacher)
-        if not self.student_taps or len(self.student_taps) != len(self.teacher_taps):
-            raise UserError(
-                f"student names {len(self.student_taps)} parts and teacher {len(self.teacher_taps)}; "
-                "name as many of the one as of the other, and at least one"
-            )
-        self.projections = nn.ModuleList()
-
-    def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
-        """One projection a pair."""
-        names = zip(self.student_taps, self.teacher_taps, strict=True)
-        shapes = [(student[HIDDEN + mine].shape, teacher[HIDDEN + theirs].shape) for mine, theirs in names]
-        for both in shapes:
-            if self.placed:
-                check_places(*both)
-            if self.pictured:
-                check_pictures(*both)
-        if self.projected:
-            self.projections = nn.ModuleList([self._projection(*both) for both in shapes])
-
-    def _projection(self, student: Sequence[int], teacher: Sequence[int]) -> nn.Module:
-        if self.kept and width(student) == width(teacher):
-            return Resized()
-        return Projection(student, teacher, layers=self.layers)
-
-    def pairs(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor]) -> list[tuple[Tensor, Tensor]]:
-        """(student's, teacher's) states, the student's projected where that is done, the teacher's without gradient."""
-        found = []
-        for place, (mine, theirs) in enumerate(zip(self.student_taps, self.teacher_taps, strict=True)):
-            state = student[HIDDEN + mine]
-            if self.projected:
-                state = self.projections[place](state, teacher[HIDDEN + theirs])
-            found.append((state, teacher[HIDDEN + theirs].detach()))
-        return found
-
-
-class HiddenRowTerm(HiddenTerm, RowTerm):
-    """A loss on hidden states that is a mean over rows: what each pair of parts loses, added up.
-
-    Where a pair loses something at each token, those that the batch's `mask` (B, T) leaves out do not count.
-    """
-
-    @abstractmethod
-    def pair(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """What each row loses at one pair of parts, (B,), or at each of its places, (B, places)."""
-
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The sum over pairs of the mean over places; every row counts."""
-        mask = batch.get("mask")
-        losses = torch.stack([over_places(self.pair(*both), mask) for both in self.pairs(student, teacher)]).sum(0)
-        return losses, torch.ones_like(losses)
-
-
-def over_places(values: Tensor, mask: Tensor | None) -> Tensor:
-    """The mean over the places of each row that are there: (B, places, ...) to (B, ...); (B,) stays as it is.
-
-    >>> over_places(torch.tensor([[1.0, 3.0]]), torch.tensor([[1, 0]])).tolist()
-    [1.0]
-    """
-    if values.ndim == 1:
-        return values
-    if mask is None or mask.shape != values.shape[:2]:
-        return values.mean(1)
-    there = (mask > 0).view(*mask.shape, *[1] * (values.ndim - 2))
-    return torch.where(there, values, 0.0).sum(1) / there.sum(1).clamp(min=1)
+ROWS: Final = ""
+"""Stands among the names of terms for the rows themselves."""
 
 
 class Objective(nn.Module):
@@ -205,6 +28,8 @@ class Objective(nn.Module):
     Args:
         terms: (name, term, weight); names are made unique by position.
         schedules: one mapping a term, setting -> schedule, such as of its temperature; none: all stay.
+        sample_weights: one a term, what its rows count for by the teacher, beside their `weight` in the batch; none:
+            all alike.
 
     Source: learned weights: Kendall, Gal, Cipolla 2018, equation 10 (with s = log sigma^2, and without
     the factors 1/2); balanced ones: after GradNorm (Chen et al. 2018) with equal rates, solved for the
@@ -216,6 +41,7 @@ class Objective(nn.Module):
         terms: Sequence[tuple[str, Term, Weight]],
         *,
         schedules: Sequence[Mapping[str, Schedule]] = (),
+        sample_weights: Sequence[SampleWeight | None] = (),
     ) -> None:
         super().__init__()
         if not terms:
@@ -226,6 +52,10 @@ class Objective(nn.Module):
             if weight == "balanced" and not any(_fixed(w) for _, _, w in terms):
                 raise UserError(f"'{name}' is balanced against the first term of a fixed weight, and there is none")
         _check_skipped(terms)
+        self.sample_weights = list(sample_weights) or [None for _ in terms]
+        for (name, term, _), by in zip(terms, self.sample_weights, strict=True):
+            if by is not None:
+                check_sample_weight(name, term)
         self.names = [
             name if [t[0] for t in terms].count(name) == 1 else f"{name}{i}" for i, (name, _, _) in enumerate(terms)
         ]
@@ -247,8 +77,12 @@ class Objective(nn.Module):
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """Of all terms, rising; of one that is scheduled, those it starts from and ends at."""
+        """Of all terms, rising; of one that is scheduled, those it starts from and ends at.
+
+        How sure a teacher is, is read at 1.
+        """
         now = {t for term, _ in self._pairs() for t in term.temperatures}
+        now |= {1.0 for by in self.sample_weights if by is not None and by.by == "confidence"}
         moving = [schedules["temperature"] for schedules in self.schedules if "temperature" in schedules]
         return tuple(sorted(now | {end for one in moving for end in (one.start, one.end)}))
 
@@ -284,19 +118,44 @@ class Objective(nn.Module):
         for term, _ in self._pairs():
             term.size(student, teacher, batch)
 
+    def denominators(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What each term's mean over these rows is divided by, of terms that count now; as `ROWS`, how many rows."""
+        found = {
+            name: term.denominator(teacher, self._weighed(place, teacher, batch))
+            for place, (name, (term, weight)) in enumerate(zip(self.names, self._pairs(), strict=True))
+            if nominal(weight, self.progress) != 0
+        }
+        return {**found, ROWS: every(teacher, batch).sum()}
+
     def forward(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+        self,
+        student: Mapping[str, Tensor],
+        teacher: Mapping[str, Tensor],
+        batch: Mapping[str, Tensor],
+        shares: Mapping[str, Tensor] | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and each term's own value. A term of weight 0 is not computed.
 
         Terms count in float32 whatever autocast says: in bfloat16 their sums over classes would err by a hundredth.
+
+        Args:
+            student: signals by name, first axis B, with gradients.
+            teacher: signals by name, first axis B, without gradients; empty where there is none.
+            batch: targets, weights and inputs by name, first axis B.
+            shares: where these rows are a part of a batch, what share of each of the batch's `denominators` is
+                theirs: the weighted sums of all parts then add up to that of the batch. The terms' own values are
+                those of the part.
         """
         here = next((tensor.device.type for tensor in student.values()), "cpu")
         with torch.autocast(here, enabled=False):
-            return self._sum(student, teacher, batch)
+            return self._sum(student, teacher, batch, shares)
 
     def _sum(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
+        self,
+        student: Mapping[str, Tensor],
+        teacher: Mapping[str, Tensor],
+        batch: Mapping[str, Tensor],
+        shares: Mapping[str, Tensor] | None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         values: dict[str, Tensor] = {}
         total: Any = None
@@ -304,16 +163,27 @@ class Objective(nn.Module):
             factor = nominal(weight, self.progress)
             if factor == 0:
                 continue
-            values[name] = value = term(student, teacher, batch)
+            values[name] = value = term(student, teacher, self._weighed(place, teacher, batch))
+            if shares is not None:
+                value = value * shares[name]
             counted = value * factor
             if weight == "learned":
-                counted = torch.exp(-self.doubt[place]) * value + self.doubt[place]
+                doubt = self.doubt[place]
+                counted = torch.exp(-doubt) * value + (doubt if shares is None else doubt * shares[ROWS])
             elif weight == "balanced":
                 counted = self.balance[place] * value
             total = counted if total is None else total + counted
         if total is None:
             raise UserError("every term of the objective has weight 0")
         return total, values
+
+    def _weighed(self, place: int, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The batch as a term sees it: its rows' weights times what they count for by the teacher."""
+        by = self.sample_weights[place]
+        if by is None:
+            return batch
+        weight = sample_weights(by, teacher, batch)
+        return {**batch, "weight": weight * batch["weight"] if "weight" in batch else weight}
 
     def rebalance(self, norms: Mapping[str, float]) -> None:
         """Set balanced weights by the lengths of the terms' gradients; a term without gradient keeps its weight.
@@ -335,9 +205,11 @@ class Objective(nn.Module):
         """The weighted mean of the terms' soft targets, for fitted students; schedules count as at their end.
 
         Raises:
-            UserError: a term offers none.
+            UserError: a term offers none, or weighs rows by the teacher.
         """
         total: Any = None
+        if any(self.sample_weights):
+            raise UserError("sample_weight is of one loss's rows, and a fitted student has one target; leave it out")
         weights = [nominal(weight, 1.0) for weight in self.weights]
         for name, (term, _), weight in zip(self.names, self._pairs(), weights, strict=True):
             if weight == 0:
@@ -349,6 +221,21 @@ class Objective(nn.Module):
         if total is None:
             raise UserError("every term of the objective has weight 0")
         return torch.as_tensor(total / sum(weights))
+
+
+def check_sample_weight(name: str, term: Term) -> None:
+    """Refuse to weigh rows by the teacher where there are none, or no teacher.
+
+    Raises:
+        UserError: says why.
+    """
+    if not term.rowwise:
+        raise UserError(f"'{name}' compares rows with one another, so it has no row to weigh; leave out sample_weight")
+    if not term.needs_teacher:
+        raise UserError(
+            f"'{name}' learns from no teacher, and counts alike for whoever has none; leave out sample_weight, "
+            "or weigh the rows of a loss beside it"
+        )
 
 
 def _check_skipped(terms: Sequence[tuple[str, Term, Weight]]) -> None:

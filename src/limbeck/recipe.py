@@ -25,7 +25,7 @@ from limbeck.form import Blank, Form
 from limbeck.knowledge import Knowledge
 from limbeck.split import Split
 from limbeck.types import fingerprint
-from limbeck.weight import Found, Schedule
+from limbeck.weight import Found, SampleWeight, Schedule
 from limbeck.yaml_lines import Lines, Place, change, load
 
 Positive = Annotated[int, Field(gt=0)]
@@ -54,6 +54,11 @@ def _weighed(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
             told = "; ".join(f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in said)
             raise ValueError(f"a schedule: {told}") from None
         raise ValueError("a weight is 0 or more, a schedule, 'learned' or 'balanced'") from None
+
+
+def _by(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """A word stands for a row weight by it."""
+    return _said({"by": value} if isinstance(value, str) else value, check)
 
 
 class Strict(BaseModel):
@@ -131,10 +136,14 @@ class Loss(Part):
         weight: what its value is multiplied by; 0 leaves it out. It may move as training goes on
             (`{schedule: linear, start: 0, end: 1, until: 0.2}`; so may a numeric setting, such as a
             temperature), be `learned`, or `balanced` by the lengths of gradients.
+        sample_weight: what each row counts for by the teacher, times its `weight` in the data: `confidence`, how
+            sure the teacher is of it, or `correctness`, whether it is right; `{by: correctness, floor: 0.1}` lets
+            no row count for less. Of losses that learn from a teacher row by row.
     """
 
     loss: str
     weight: Annotated[Annotated[float, Field(ge=0)] | Schedule | Found, WrapValidator(_weighed)] = 1.0
+    sample_weight: Annotated[SampleWeight | None, WrapValidator(_by)] = None
 
 
 class Student(Part):

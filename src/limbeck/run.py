@@ -37,7 +37,7 @@ from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of
 from limbeck.types import Axis, Predictor, Rows, fingerprint
 from limbeck.verbs.export import About
 from limbeck.verbs.label import Labelling, label, seconds_of
-from limbeck.weight import Schedule, Weight
+from limbeck.weight import SampleWeight, Schedule, Weight
 
 Flow = Literal["run", "tune"]
 
@@ -399,7 +399,11 @@ def recipe_text(recipe: Recipe) -> str:
 
 
 def _objective(losses: Sequence[Loss]) -> str:
-    return ", ".join(f"{loss.loss} (weight {_weight(loss.weight)})" for loss in losses)
+    return ", ".join(f"{loss.loss} (weight {_weight(loss.weight)}{_by(loss.sample_weight)})" for loss in losses)
+
+
+def _by(sample_weight: SampleWeight | None) -> str:
+    return "" if sample_weight is None else f", rows by {sample_weight.by}"
 
 
 def _weight(weight: Weight) -> str:

@@ -14,7 +14,7 @@ import yaml
 
 from limbeck import parts
 from limbeck.draft import distinct, line
-from limbeck.errors import UserError
+from limbeck.errors import UserError, counted
 from limbeck.table import check_encoding, check_text, find_source, reader_for
 from limbeck.task import Task
 from limbeck.types import Rows
@@ -98,7 +98,9 @@ def scaffold(
     if task is None and not fitting:
         wanted = "; ".join(f"'{one.name}' needs {' and '.join(one.roles)}" for one in _drafted())
         raise UserError(
-            f"the columns {', '.join(rows.names)} suggest no task ({wanted}); say which is which: --role NAME=COLUMN"
+            f"the columns {', '.join(rows.names)} suggest no task ({wanted}; a label has 2 to {CLASSES} different "
+            f"values, a text more than that, and here are {counted(len(rows), 'row')}); say which is which: "
+            "--role NAME=COLUMN"
         )
     chosen = parts.get("tasks", task) if task else fitting[0]
     if chosen.draft is None:

@@ -8,15 +8,51 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import UserError
+from limbeck.term import RowTerm, every
 
 MASK = "mask"
 """The name, in a batch, of the truth values (B, T) that say which steps count; without it all do."""
 
 
+class StepTerm(RowTerm):
+    """A loss of a signal that may have steps: a row counts for as many as the batch's `mask` leaves it.
+
+    Whether it has them is seen when the term is sized, so that a live teacher need not answer before its turn only
+    to show the shape of its answers.
+    """
+
+    signal: str
+    stepped: bool | None = None
+
+    def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
+        """See whether the teacher's signal has steps."""
+        if self._signal(teacher) in teacher:
+            self.stepped = self._has_steps(teacher)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The steps of each row that count; 1 where all do, or there are none."""
+        if MASK in batch and (self._has_steps(teacher) if self.stepped is None else self.stepped):
+            return steps_of(batch)
+        return every(teacher, batch)
+
+    def _has_steps(self, teacher: Mapping[str, Tensor]) -> bool:
+        return teacher[self._signal(teacher)].ndim > 2
+
+    def _signal(self, teacher: Mapping[str, Tensor]) -> str:
+        return f"{self.signal}.ids" if f"{self.signal}.ids" in teacher else self.signal
+
+
+def steps_of(batch: Mapping[str, Tensor]) -> Tensor:
+    """How many steps of each row the `mask` of a batch lets count, (B,)."""
+    return batch[MASK].bool().sum(1)
+
+
 def by_step(
     loss: Callable[..., Tensor], tensors: Sequence[Tensor], batch: Mapping[str, Tensor], *, axes: int = 1
-) -> tuple[Tensor, Tensor]:
-    """What each row loses over its steps, and how many these are.
+) -> Tensor:
+    """What each row loses over its steps: where a mask says which of them count their sum, else their mean.
+
+    So the mean over rows that count for their steps by a mask, and else for 1, is the mean over steps.
 
     Steps that do not count are left out before anything is computed, so nothing at a padded place, be it
     NaN, can spoil a gradient.
@@ -28,20 +64,21 @@ def by_step(
         axes: of the first tensor, beside those of rows and steps.
 
     Returns:
-        Losses (B,), summed over steps, and counts (B,), as a row's loss and count are given to an objective.
+        (B,).
 
     Raises:
         UserError: the tensors differ in their steps, or the mask has others.
 
     >>> by_step(lambda z: z[:, 0], [torch.ones(2, 3, 1)], {"mask": torch.tensor([[1, 1, 0], [1, 0, 0]])})
-    (tensor([2., 1.]), tensor([2, 1]))
+    tensor([2., 1.])
     """
     rows, owner = flat(tensors, batch, axes=axes)
     losses = loss(*rows)
     if tensors[0].ndim <= axes + 1:
-        return losses, torch.ones_like(losses)
-    sums = losses.new_zeros(len(tensors[0])).index_add(0, owner, losses)
-    return sums, owner.bincount(minlength=len(sums))
+        return losses
+    if MASK not in batch:
+        return losses.reshape(tensors[0].shape[:2]).mean(1)
+    return losses.new_zeros(len(tensors[0])).index_add(0, owner, losses)
 
 
 def flat(tensors: Sequence[Tensor], batch: Mapping[str, Tensor], *, axes: int = 1) -> tuple[Sequence[Tensor], Tensor]:

@@ -123,6 +123,8 @@ class Lesson:
         for loss in self.losses:
             name = hard_name(task, family) if loss.loss == "hard" else loss.loss
             settings = {**parts.settings_of(parts.get("losses", name)), **loss.settings}
+            if loss.sample_weight is not None:
+                settings["sample_weight"] = asdict(loss.sample_weight)
             losses.append([name, loss.model_dump(mode="json")["weight"], settings])
         return fingerprint(
             "lesson",

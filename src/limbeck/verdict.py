@@ -24,7 +24,7 @@ class Spread:
 
     Args:
         mean, sd: over splits and seeds.
-        low, high: 95% percentile interval over the rows (users) judged.
+        low, high: 95% percentile interval over the rows (users) judged; NaN for a metric that resampling biases.
     """
 
     mean: float
@@ -53,8 +53,9 @@ def spread(metric: Metric, judged: Sequence[Judgement], *, seed: int = 0) -> Spr
     """A metric of one predictor over its judgements (one a split and seed)."""
     values = [metric(j.columns) for j in judged]
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-    draws = _draws(metric, [judged], seed)[:, 0]
-    low, high = _interval(draws)
+    # A metric whose `resampled` is none cannot be drawn again without bias, and has no interval.
+    drawn = getattr(metric, "resampled", True) is not None
+    low, high = _interval(_draws(metric, [judged], seed)[:, 0]) if drawn else (math.nan, math.nan)
     return Spread(float(np.mean(values)), sd, low, high)
 
 

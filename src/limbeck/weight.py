@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 from limbeck.errors import UserError
 
@@ -45,6 +45,30 @@ class Schedule:
         elif self.schedule == "cosine":
             share = 0.5 - 0.5 * math.cos(math.pi * share)
         return self.start + (self.end - self.start) * share
+
+
+@dataclass(frozen=True)
+class SampleWeight:
+    """What each row counts for in a loss that learns from a teacher, beside its `weight` in the data.
+
+    Args:
+        by: `confidence`: the greatest probability the teacher gives; `correctness`: 1 where the class it finds most
+            probable is the row's label, or there is none, else 0.
+        floor: the least that a row counts for, in [0, 1].
+        signal: the name of the teacher's logits.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
+
+    by: Literal["confidence", "correctness"]
+    floor: float = 0.0
+    signal: str = "logits"
+
+    def __post_init__(self) -> None:
+        if self.by not in ("confidence", "correctness"):
+            raise UserError(f"sample_weight is by '{self.by}'; it must be confidence or correctness")
+        if not 0 <= self.floor <= 1:
+            raise UserError(f"floor is {self.floor}; it must be between 0 and 1")
 
 
 Found = Literal["learned", "balanced"]

@@ -5,7 +5,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import HiddenTerm
+from limbeck.term import HiddenTerm
 
 SHAPES = [(3, 5), (3, 4, 7), (2, 3, 4, 4)]
 """Of states: of a row, of its tokens, of a picture."""

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limbeck.divergence import Divergence
 from limbeck.knowledge import Knowledge, keep
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 from limbeck.types import Signals
 from tests.losses.naive import merged, softmax
 

@@ -17,12 +17,15 @@ from limbeck.knowledge import Knowledge
 from limbeck.loader import TableLoader
 from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.losses.kl import Kl
-from limbeck.objective import Objective, Term
+from limbeck.losses.squared_error import SquaredError
+from limbeck.objective import Objective
 from limbeck.recipe import Training
 from limbeck.store import Store
+from limbeck.term import Term
 from limbeck.types import Batch, Rows, Signals
 from limbeck.verbs.distill import Watch, distill
 from limbeck.verbs.label import Labelling, label
+from limbeck.weight import SampleWeight
 
 torch.set_num_threads(1)
 ROWS, WIDTH, CLASSES = 37, 6, 3
@@ -207,6 +210,89 @@ def test_eight_rows_at_once_are_four_times_two_accumulated(optimizer: str) -> No
     (whole, loss), (parts, loss_of_parts) = weights
     torch.testing.assert_close(whole.last.weight, parts.last.weight, rtol=1e-5, atol=1e-6)
     assert loss == pytest.approx(loss_of_parts, rel=1e-5)
+
+
+class Stepped(nn.Module):
+    """Logits of the row, and of each of four steps; a teacher of it notes when it is asked."""
+
+    def __init__(self, said: list[str] | None = None, name: str = "student") -> None:
+        super().__init__()
+        self.row, self.steps = nn.Linear(WIDTH, CLASSES), nn.Linear(WIDTH, 4 * CLASSES)
+        self.said, self.name = said, name
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        if self.said is not None:
+            self.said.append(self.name)
+        return {"logits": self.row(x), "steps": self.steps(x).unflatten(1, (4, CLASSES))}
+
+
+class Held:
+    """Stored answers of a module."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def gather(self, id: Any, view: Any = None) -> Signals:
+        with torch.no_grad():
+            said = self.module(torch.from_numpy(X[(id - 100) // 3]))
+        return Signals({name: value.numpy() for name, value in said.items()}, {"logits": "logits", "steps": "logits"})
+
+
+def uneven() -> TableLoader:
+    """Rows of which three in five have no label, and that differ in weight and in how many steps count."""
+    known = np.random.default_rng(3)
+    columns = {
+        "label": np.where(known.random(ROWS) < 0.6, -1, LABEL),
+        "weight": known.random(ROWS).astype(np.float32) * 3,
+        "mask": np.arange(4) < known.integers(0, 5, size=(ROWS, 1)),
+    }
+    return TableLoader({"x": X, **columns}, ID, batch_size=8, seed=1)
+
+
+def mixed() -> Objective:
+    terms: list[tuple[str, Term, Any]] = [
+        ("hard", CrossEntropy(), 0.5),
+        ("kl", Kl(temperature=2.0), 0.5),
+        ("steps", Kl(signal="steps"), "learned"),
+        ("near", SquaredError(signal="steps"), 0.1),
+        ("right", Kl(), 0.4),
+    ]
+    return Objective(terms, sample_weights=[None, SampleWeight("confidence"), None, None, SampleWeight("correctness")])
+
+
+@pytest.mark.parametrize("live", [True, False], ids=["live", "stored"])
+@pytest.mark.parametrize("accumulate", [2, 3, 8])
+def test_a_batch_in_parts_teaches_as_a_whole_however_unevenly_its_rows_count(accumulate: int, live: bool) -> None:
+    """With plain descent, which shows the scale of gradients as well as their direction."""
+    found = []
+    for parts in (1, accumulate):
+        student, teacher, objective = built(Stepped), built(Stepped, 5), mixed()
+        training = Training(
+            epochs=2, batch_size=8, accumulate=parts, optimizer="SGD", learning_rate=0.1, clip=1.0, **CPU
+        )
+        knows = teacher if live else Held(teacher)
+        taught = distill(student, uneven(), teacher=knows, objective=objective, training=training)
+        found.append((student, objective, taught.terms))
+    (whole, objective, curves), (parted, other_objective, other_curves) = found
+    for a, b in ((whole, parted), (objective, other_objective)):
+        for name, value in a.state_dict().items():
+            torch.testing.assert_close(b.state_dict()[name], value, rtol=1e-5, atol=1e-6)
+    assert other_curves["gradient_norm"][0] == pytest.approx(curves["gradient_norm"][0], rel=1e-4)
+    for name in ("loss", "hard", "kl", "steps", "near", "right"):
+        assert other_curves[name] == pytest.approx(curves[name], rel=1e-4), name
+
+
+def test_a_live_teacher_answers_ahead_only_where_what_counts_hangs_on_its_answers() -> None:
+    """Its answers to all parts at once take much memory; steps that count are known without them."""
+    for sample_weight, ahead in ((None, False), (SampleWeight("correctness"), True)):
+        said: list[str] = []
+        student, teacher = built(lambda: Stepped(said)), built(lambda: Stepped(said, "teacher"), 5)  # noqa: B023
+        terms: list[tuple[str, Term, Any]] = [("hard", CrossEntropy(), 0.5), ("steps", Kl(signal="steps"), 0.5)]
+        objective = Objective(terms, sample_weights=[None, sample_weight])
+        training = Training(steps=1, batch_size=8, accumulate=4, **CPU)
+        distill(student, uneven(), teacher=teacher, objective=objective, training=training)
+        step = said[2:]  # behind the dry batch
+        assert step == (["teacher"] * 4 + ["student"] * 4 if ahead else ["student", "teacher"] * 4)
 
 
 def test_the_twin_sees_the_same_rows_in_the_same_order_from_the_same_start() -> None:

@@ -21,15 +21,22 @@ from safetensors.torch import save_file
 from torch import nn
 from limbeck.loader import TableLoader
 from limbeck.losses.cross_entropy import CrossEntropy
-from limbeck.objective import Objective, Term
+from limbeck.losses.kl import Kl
+from limbeck.objective import Objective
 from limbeck.recipe import Training
 from limbeck.verbs.distill import Watch, distill
+from limbeck.weight import SampleWeight
 
 torch.set_num_threads(1)
-accumulate, poison = int(sys.argv[2]), int(sys.argv[3])
+accumulate, poison, uneven = int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "uneven"
 random = np.random.default_rng(0)
 x = random.normal(size=(33, 4)).astype(np.float32)
 label = (x[:, 0] > 0).astype(np.int64)
+columns = {"label": label}
+if uneven:
+    columns["label"] = np.where(random.random(33) < 0.6, -1, label)
+    columns["weight"] = random.random(33).astype(np.float32)
+    columns["mask"] = np.arange(3) < random.integers(0, 4, size=(33, 1))
 
 
 class Scaled(CrossEntropy):
@@ -42,16 +49,30 @@ class Scaled(CrossEntropy):
         return loss * float("nan") if (batch["id"] == poison).any() else loss
 
 
+class Stepped(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.row, self.steps = nn.Linear(4, 2), nn.Linear(4, 6)
+
+    def forward(self, x):
+        return {"logits": self.row(x), "steps": self.steps(x).unflatten(1, (3, 2))}
+
+
 torch.manual_seed(0)
-student = nn.Linear(4, 2)
-objective = Objective([("hard", Scaled(), 1.0)])
+student, teacher = Stepped() if uneven else nn.Linear(4, 2), Stepped() if uneven else None
+terms, by = [("hard", Scaled(), 1.0)], [None]
+if uneven:
+    terms += [("kl", Kl(), "learned"), ("steps", Kl(signal="steps"), 0.5)]
+    by += [SampleWeight("correctness"), None]
+objective = Objective(terms, sample_weights=by)
 training = Training(epochs=3, batch_size=8, accumulate=accumulate, learning_rate=0.05, clip=1.0, device="cpu")
-loader = TableLoader({"input": x, "label": label}, np.arange(33), batch_size=8, seed=4)
+loader = TableLoader({"input": x, **columns}, np.arange(33), batch_size=8, seed=4)
 loader.tensors["x"] = loader.tensors.pop("input")
-validate = lambda kept: float(kept(torch.from_numpy(x)).detach().std())
+validate = lambda kept: float((kept.row if uneven else kept)(torch.from_numpy(x)).detach().std())
 watch = Watch(validate=validate, folder=Path(sys.argv[1]).parent / "c")
-distill(student, loader, objective=objective, training=training, watch=watch)
-said = {**student.state_dict(), **objective.state_dict()}
+taught = distill(student, loader, teacher=teacher, objective=objective, training=training, watch=watch)
+curves = {name: torch.tensor(values) for name, values in taught.terms.items() if "norm" not in name}
+said = {**student.state_dict(), **objective.state_dict(), **curves}
 import torch.distributed as d
 if not d.is_initialized() or d.get_rank() == 0:
     save_file({k: v.contiguous() for k, v in said.items()}, sys.argv[1])
@@ -59,9 +80,13 @@ if not d.is_initialized() or d.get_rank() == 0:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("poison", [-1, 7], ids=["sound", "one process meets a NaN"])
+@pytest.mark.parametrize(
+    ("poison", "rows"),
+    [(-1, "even"), (7, "even"), (-1, "uneven")],
+    ids=["sound", "one process meets a NaN", "labels, weights and steps are uneven"],
+)
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int, poison: int) -> None:
+def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int, poison: int, rows: str) -> None:
     """33 rows in batches of 8: the last batch has one row for two processes."""
     (tmp_path / "script.py").write_text(SCRIPT)
     found = []
@@ -71,7 +96,7 @@ def test_two_processes_learn_what_one_learns(tmp_path: Path, accumulate: int, po
         launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no"]
         launch += ["--dynamo_backend", "no", "--num_cpu_threads_per_process", "1", "--main_process_port", "0"]
         launch += ["--num_processes", str(processes)]
-        arguments = [str(tmp_path / "script.py"), str(place), str(accumulate), str(poison)]
+        arguments = [str(tmp_path / "script.py"), str(place), str(accumulate), str(poison), rows]
         command = [sys.executable, *launch, *arguments]
         ran = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
         assert ran.returncode == 0, ran.stderr[-3000:]

@@ -14,9 +14,10 @@ from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge
 from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.losses.kl import Kl
-from limbeck.objective import HiddenTerm, Objective
+from limbeck.objective import Objective
 from limbeck.recipe import Training
 from limbeck.taps import Taps
+from limbeck.term import HiddenTerm
 from limbeck.types import Batch, Rows, Signals
 from limbeck.verbs.distill import Taught, distill
 from limbeck.verbs.label import Labelling, label

@@ -338,3 +338,11 @@ def test_a_picture_that_is_not_there_or_none_is_named(seer, tmp_path):
         with pytest.raises(UserError, match=words):
             predict(artifact, tmp_path / "rows.csv", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_half_a_parquet_file_is_said_so(artifact, tmp_path):
+    users, lists = made(200)
+    whole = write(tmp_path, "parquet", users, lists)
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    with pytest.raises(UserError, match="is not whole or not parquet"):
+        predict(artifact, whole, tmp_path / "out.jsonl")

@@ -131,4 +131,5 @@ def _plan(recipe: Recipe, base: Path, folder: Path, *, json: bool) -> None:
         rows.append([step.kind, step.name, "done" if step.done else "to do", *cost, step.note])
     say_table(["step", "", "", "time", "disk", ""], rows)
     more = "" if total is not None else f" and what is not known ({counted(len(todo) - len(known), 'step')})"
-    print(f"{len(todo)} of {counted(len(steps), 'step')} to do: about {span(sum(known))}{more}, {size(disk)} of disk.")
+    ahead = f"about {span(sum(known))}{more}, {size(disk)} of disk" if known or not todo else "how long is not known"
+    print(f"{len(todo)} of {counted(len(steps), 'step')} to do: {ahead}.")

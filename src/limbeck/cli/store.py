@@ -142,7 +142,10 @@ def forget(
     for what, places in (
         ("artifacts whose students had learnt from them", done.artifacts),
         ("pages that show rows of theirs", done.shown),
-        ("models and judgements that had learnt from them, which no later run finds: delete these", done.steps),
+        (
+            "models and judgements that had learnt from them, and what a run makes again beside them: delete these",
+            done.steps,
+        ),
         ("copies of your files that name them; take the rows out of your files, and delete these", done.rows),
     ):
         if places:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from limbeck.divergence import forward_kl
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
+from limbeck.term import RowTerm
 
 
 def ard(attacked: Tensor, teacher: Tensor, *, temperature: float = 30.0) -> Tensor:
@@ -29,6 +28,7 @@ def ard(attacked: Tensor, teacher: Tensor, *, temperature: float = 30.0) -> Tens
     of the student's logits on clean rows, is the objective's hard loss; they give it 0 of the weight. They
     attack with 10 steps of 2/255 against the labels, within 8/255.
 
+    >>> import torch
     >>> ard(torch.tensor([[1.0, 3.0]]), torch.tensor([[2.0, 4.0]])).item()
     0.0
     """
@@ -58,9 +58,6 @@ class Ard(RowTerm):
         self.attacked = attacked
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; every row counts."""
-        losses = ard(student[self.attacked], teacher[self.signal], temperature=self.temperature)
-        return losses, torch.ones_like(losses)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return ard(student[self.attacked], teacher[self.signal], temperature=self.temperature)

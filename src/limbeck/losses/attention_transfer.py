@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import axis, pooled
+from limbeck.term import HiddenRowTerm
 
 
 def attention(states: Tensor, *, power: float = 2.0) -> Tensor:

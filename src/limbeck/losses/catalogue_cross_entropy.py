@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
 def catalogue_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
@@ -45,12 +45,13 @@ class CatalogueCrossEntropy(RowTerm):
     paper: ClassVar[str] = "Liang et al. 2018"
     needs_teacher = False
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; those without a target do not count."""
-        targets = batch["targets"]
-        return catalogue_cross_entropy(student["scores"], targets), (targets >= 0).any(1)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return catalogue_cross_entropy(student["scores"], batch["targets"])
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Rows without a target do not count."""
+        return (batch["targets"] >= 0).any(1)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """Multi-hot targets, (B, N); `outputs` in the batch says how many items there are."""

@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from limbeck.divergence import forward_kl
-from limbeck.objective import HiddenRowTerm
 from limbeck.setting import above_zero
+from limbeck.term import HiddenRowTerm
 
 
 def channel_wise(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:

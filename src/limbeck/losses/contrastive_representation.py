@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenTerm, RowTerm, over_places
 from limbeck.projection import by_place, width
 from limbeck.setting import above_zero, share
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm, over_places
 
 
 def contrastive_representation(
@@ -144,12 +144,9 @@ class ContrastiveRepresentation(HiddenTerm, RowTerm):
             widths = width(student[HIDDEN + mine].shape), width(teacher[HIDDEN + theirs].shape)
             self.contrasts.append(_Contrast(*widths, width=self.width, slots=self.slots))
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats, of both sides as anchors, summed over pairs of parts; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats, of both sides as anchors, summed over pairs of parts."""
         if "id" not in batch:
             raise UserError("contrastive_representation finds what it remembers by the row's id; the batch has no 'id'")
         both = zip(self.pairs(student, teacher), self.contrasts, strict=True)
-        total = torch.stack([one(states, batch, self.momentum, self.temperature) for states, one in both]).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack([one(states, batch, self.momentum, self.temperature) for states, one in both]).sum(0)

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenTerm
 from limbeck.setting import above_zero
+from limbeck.term import HiddenTerm
 
 
 def correlation_congruence(student: Tensor, teacher: Tensor, *, gamma: float = 0.4, order: int = 2) -> Tensor:

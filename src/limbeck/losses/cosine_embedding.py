@@ -7,8 +7,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import axis
+from limbeck.term import HiddenRowTerm
 
 
 def cosine_embedding(student: Tensor, teacher: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
 def cross_entropy(student: Tensor, label: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
@@ -57,12 +57,13 @@ class CrossEntropy(RowTerm):
         self.label_smoothing = label_smoothing
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; those without a label do not count."""
-        label = batch["label"]
-        return cross_entropy(student[self.signal], label, label_smoothing=self.label_smoothing), label >= 0
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return cross_entropy(student[self.signal], batch["label"], label_smoothing=self.label_smoothing)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Rows without a label do not count."""
+        return batch["label"] >= 0
 
     def target(
         self,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import RowTerm, over_places
 from limbeck.setting import at_least_zero
+from limbeck.term import RowTerm, every, over_places
 
 
 def cross_head(student: Tensor, teacher: Tensor, counts: Tensor | None = None, *, focus: float = 1.0) -> Tensor:
@@ -66,10 +66,10 @@ class CrossHead(RowTerm):
         self.crossed = crossed
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; a picture of which no box counts does not count."""
-        inside = batch.get("inside")
-        losses = cross_head(student[self.crossed], teacher[self.signal], inside, focus=self.focus)
-        return losses, torch.ones_like(losses) if inside is None else (inside > 0).any(1)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return cross_head(student[self.crossed], teacher[self.signal], batch.get("inside"), focus=self.focus)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A picture of which no box counts does not count."""
+        return (batch["inside"] > 0).any(1) if "inside" in batch else every(teacher, batch)

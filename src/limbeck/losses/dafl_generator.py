@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import Term
 from limbeck.setting import at_least_zero
+from limbeck.term import Term
 
 TINY = torch.finfo(torch.float32).tiny
 

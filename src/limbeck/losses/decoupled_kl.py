@@ -10,8 +10,8 @@ from torch import Tensor
 
 from limbeck.bucketed import LOW
 from limbeck.divergence import relative_entropy, tempered
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero, at_least_zero
+from limbeck.term import RowTerm
 
 
 def decoupled_kl(
@@ -93,20 +93,20 @@ class DecoupledKl(RowTerm):
         self.temperature = above_zero("temperature", temperature)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; those without a label do not count."""
-        label = batch["label"]
-        losses = decoupled_kl(
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return decoupled_kl(
             student[self.signal],
             teacher[self.signal],
-            label,
+            batch["label"],
             target_weight=self.target_weight,
             other_weight=self.other_weight,
             temperature=self.temperature,
         )
-        return losses, label >= 0
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Rows without a label do not count."""
+        return batch["label"] >= 0
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's distribution (B, C), not softened, at which the loss is 0."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from limbeck.divergence import tempered
-from limbeck.objective import Term
 from limbeck.setting import above_zero, at_least_zero
+from limbeck.term import Term
 
 
 def dist(

@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from limbeck.expert import Experts
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import by_place
 from limbeck.setting import above_zero, one_or_more
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenRowTerm
 
 
 def distillation_experts(student: Tensor, teacher: Tensor) -> Tensor:

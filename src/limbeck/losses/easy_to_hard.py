@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from limbeck.bucketed import LOW
-from limbeck.candidate import at, best, listed, ordered, others, owned
+from limbeck.candidate import at, best, listed, ordered, others, told
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.setting import one_or_more
+from limbeck.term import RowTerm
 
 
 def easy_to_hard(student: Tensor, teacher: Tensor, *, top: int = 50, sampled: int = 50, exact: bool = False) -> Tensor:
@@ -123,18 +123,20 @@ class EasyToHard(RowTerm):
         self.register_buffer("entered", torch.tensor(-1.0))  # none yet
         self.register_buffer("recent", torch.tensor(-1.0))
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; one with no item left does not count."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row, 0 where no item of the stage is left."""
         stages = self._stages(teacher)
         last = len(stages) - 1
         if self.training and int(self.stage) < last:
             self._go_on(*self._listed(stages[int(self.stage) + 1], student, teacher, batch))
         now = min(int(self.stage), last)
         mine, theirs = self._listed(stages[now], student, teacher, batch)
-        losses = easy_to_hard(mine, theirs, top=self.top, sampled=self.sampled, exact=now == last)
-        return losses, ~torch.isneginf(theirs).all(1)
+        return easy_to_hard(mine, theirs, top=self.top, sampled=self.sampled, exact=now == last)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A row with no item left in the end does not count, at any stage."""
+        seen = batch["targets"] if self.mask_seen else None
+        return told(teacher, signal=self._stages(teacher)[-1], seen=seen)[0].amax(1) > float("-inf")
 
     def _stages(self, teacher: Mapping[str, Tensor]) -> list[str]:
         names = (f"{self.signal}.{stage}" for stage in itertools.count())
@@ -144,10 +146,8 @@ class EasyToHard(RowTerm):
         self, stage: str, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
     ) -> tuple[Tensor, Tensor]:
         """What student and teacher say of the items of one stage."""
-        mine, theirs, ids = listed({stage: student[self.signal]}, teacher, signal=stage)
-        if self.mask_seen:
-            theirs = theirs.masked_fill(owned(batch["targets"], theirs, ids), float("-inf"))
-        return mine, theirs
+        seen = batch["targets"] if self.mask_seen else None
+        return listed({stage: student[self.signal]}, teacher, signal=stage, seen=seen)[:2]
 
     def _go_on(self, student: Tensor, following: Tensor) -> None:
         """Note how near the next stage is, and enter it if that is near enough."""

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import axis
 from limbeck.slope import sloped, wide
+from limbeck.term import HiddenRowTerm
 
 
 def fit_net(student: Tensor, teacher: Tensor) -> Tensor:

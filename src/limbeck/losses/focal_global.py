@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm, RowTerm
 from limbeck.projection import width
 from limbeck.setting import above_zero, at_least_zero
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm
 
 
 def foreground(boxes: Tensor, high: int, wide: int) -> Tensor:
@@ -159,13 +159,10 @@ class FocalGlobal(HiddenTerm, RowTerm):
             channels = width(teacher[HIDDEN + theirs].shape)
             self.contexts.extend([Context(channels), Context(channels)])
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The weighed sum of the parts over pairs; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The weighed sum of the parts over pairs."""
         losses = [self._pair(i, *both, batch["boxes"]) for i, both in enumerate(self.pairs(student, teacher))]
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)
 
     def _pair(self, place: int, student: Tensor, teacher: Tensor, boxes: Tensor) -> Tensor:
         objects = foreground(boxes, teacher.shape[2], teacher.shape[3])

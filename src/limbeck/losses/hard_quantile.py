@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import RowTerm
 from limbeck.quantiles import pinball, rising
-from limbeck.steps import by_step
+from limbeck.steps import MASK, by_step, steps_of
+from limbeck.term import RowTerm, every
 
 
 def hard_quantile(student: Tensor, truth: Tensor, *, levels: Sequence[float] = (0.1, 0.5, 0.9)) -> Tensor:
@@ -60,9 +60,12 @@ class HardQuantile(RowTerm):
         self.signal = signal
         self.truth = truth
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The unit a row, summed over its steps, and how many these are; a row without steps counts as one."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The unit a row, over its steps."""
         both = [student[self.signal], batch[self.truth]]
         return by_step(lambda s, y: hard_quantile(s, y, levels=self.levels), both, batch)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The steps of each row that count; 1 where all do, or there are none."""
+        stepped = MASK in batch and batch[self.truth].ndim > 1
+        return steps_of(batch) if stepped else every(teacher, batch)

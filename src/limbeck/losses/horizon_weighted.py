@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
 from limbeck.steps import MASK
+from limbeck.term import RowTerm, every
 
 
 def horizon_weighted(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor:
@@ -60,10 +60,8 @@ class HorizonWeighted(RowTerm):
         self.decay = above_zero("decay", decay)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The unit squared a row; a row without a step that counts does not."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The unit squared a row."""
         mine, theirs = student[self.signal], teacher[self.signal]
         if mine.ndim < 2 or mine.shape != theirs.shape:
             raise UserError(
@@ -73,7 +71,11 @@ class HorizonWeighted(RowTerm):
         weights = (self.decay ** torch.arange(mine.shape[1], device=mine.device)).expand(mine.shape[:2])
         if MASK in batch:
             weights = weights * batch[MASK].bool()
-        return horizon_weighted(mine, theirs, weights), weights.any(1)
+        return horizon_weighted(mine, theirs, weights)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A row without a step that counts does not."""
+        return batch[MASK].bool().any(1) if MASK in batch else every(teacher, batch)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's forecasts."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import by_place
+from limbeck.term import HiddenRowTerm
 
 
 def inter_channel(student: Tensor, teacher: Tensor) -> Tensor:

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.candidate import best, listed, ordered, others, owned
+from limbeck.candidate import best, listed, ordered, others
 from limbeck.errors import UserError
-from limbeck.objective import Term
 from limbeck.setting import one_or_more
+from limbeck.term import Term
 
 
 def item_side_ranking(student: Tensor, teacher: Tensor, *, top: int = 40, sampled: int = 40) -> Tensor:
@@ -69,9 +69,8 @@ class ItemSideRanking(Term):
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
     ) -> Tensor:
         """Scalar, nats, mean over items; rows are compared with one another, so their weights do not count."""
-        mine, theirs, ids = listed(student, teacher, signal=self.signal)
+        seen = batch["targets"] if self.mask_seen else None
+        mine, theirs, ids = listed(student, teacher, signal=self.signal, seen=seen)
         if ids is not None:
             raise UserError("item_side_ranking needs the teacher's scores of all items; label without top-k")
-        if self.mask_seen:
-            theirs = theirs.masked_fill(owned(batch["targets"], theirs, None), float("-inf"))
         return item_side_ranking(mine, theirs, top=self.top, sampled=self.sampled)

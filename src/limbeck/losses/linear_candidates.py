@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from limbeck import parts
-from limbeck.candidate import owned
+from limbeck.candidate import told
 from limbeck.errors import UserError
 from limbeck.head import head_of, picked
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
 class LinearCandidates(RowTerm):
@@ -58,17 +58,20 @@ class LinearCandidates(RowTerm):
             raise UserError(f"ranking is '{ranking}', which is no loss of a row's list; take one such as listwise_kl")
         self.ranking = inner
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """What each row loses by the ranking, and for how much it counts there."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """What each row loses by the ranking."""
+        values, ids = self._told(teacher, batch)
+        scores = picked(head_of(student, self.student_heads[0]), ids.clamp(min=0))
+        return self.ranking.rows({self.signal: scores}, {self.signal: values}, batch)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """For how much each row counts in the ranking."""
+        return self.ranking.counts({self.signal: self._told(teacher, batch)[0]}, batch)
+
+    def _told(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         if f"{self.signal}.ids" not in teacher:
             raise UserError(
                 f"this loss reads candidates, and the teacher says '{self.signal}' of all: label with 'top'"
             )
-        ids = teacher[f"{self.signal}.ids"].long()
-        values = teacher[f"{self.signal}.values"].detach().float().masked_fill(ids < 0, float("-inf"))
-        if self.mask_seen:
-            values = values.masked_fill(owned(batch["targets"], values, ids), float("-inf"))
-        scores = picked(head_of(student, self.student_heads[0]), ids.clamp(min=0))
-        return self.ranking.rows({self.signal: scores}, {self.signal: values}, batch)
+        seen = batch["targets"] if self.mask_seen else None
+        return told(teacher, signal=self.signal, seen=seen)[0], teacher[f"{self.signal}.ids"].long()

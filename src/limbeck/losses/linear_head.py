@@ -12,10 +12,10 @@ from limbeck import parts
 from limbeck.divergence import Divergence
 from limbeck.errors import UserError
 from limbeck.head import fused, head_of
-from limbeck.objective import Term
 from limbeck.piecewise import RowLoss
 from limbeck.steps import flat
 from limbeck.taps import INPUT
+from limbeck.term import Term
 
 
 class LinearHead(Term):
@@ -39,6 +39,7 @@ class LinearHead(Term):
         settings: further ones of the divergence, such as `beta`.
     """
 
+    rowwise: ClassVar[bool] = True
     group: ClassVar[str] = "language"
     paper: ClassVar[str] = "Hsu et al. 2024"
 
@@ -90,6 +91,11 @@ class LinearHead(Term):
             )
         if not self.teacher_heads:
             self.divergence.size(student, teacher, batch)
+        self.divergence.stepped = head_of(student, self.student_heads[0]).hidden.ndim > 2
+
+    def denominator(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The sum of the rows, or of the steps that count, by weight."""
+        return self.divergence.denominator(teacher, batch)
 
     def forward(
         self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]

@@ -11,9 +11,9 @@ from torch import Tensor
 from limbeck.bucketed import LOW
 from limbeck.divergence import FLOOR, of_relative_entropy, tempered
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.piecewise import piecewise
 from limbeck.slope import sloped, wide
+from limbeck.term import RowTerm
 
 
 def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, seen: Tensor | None = None) -> Tensor:
@@ -79,13 +79,10 @@ class ListwiseKl(RowTerm):
         self.mask_seen = mask_seen
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; every row counts, with 0 where no item is left."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row, 0 where no item is left."""
         scores = student[self.signal]
-        losses = self._losses(scores, teacher, batch["targets"] if self.mask_seen else None)
-        return losses, torch.ones_like(losses)
+        return self._losses(scores, teacher, batch["targets"] if self.mask_seen else None)
 
     def _losses(self, scores: Tensor, teacher: Mapping[str, Tensor], seen: Tensor | None) -> Tensor:
         if f"{self.signal}.ids" not in teacher:

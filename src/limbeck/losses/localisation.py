@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from limbeck.divergence import forward_kl
-from limbeck.objective import RowTerm, over_places
 from limbeck.setting import above_zero
+from limbeck.term import RowTerm, every, over_places
 
 
 def localisation(
@@ -30,6 +29,7 @@ def localisation(
     Source: Zheng et al. 2022 (LD), equation 3, in which boxes on objects and in the valuable region around them
     count; the published code divides by K, so that its usual weight of 0.25 is 0.25 / K here.
 
+    >>> import torch
     >>> localisation(torch.ones(1, 2, 4, 3), torch.zeros(1, 2, 4, 3)).item()
     0.0
     """
@@ -58,10 +58,11 @@ class Localisation(RowTerm):
         self.temperature = above_zero("temperature", temperature)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; a picture of which no box counts does not count."""
-        inside = batch.get("inside")
-        losses = localisation(student[self.signal], teacher[self.signal], inside, temperature=self.temperature)
-        return losses, torch.ones_like(losses) if inside is None else (inside > 0).any(1)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        both, inside = (student[self.signal], teacher[self.signal]), batch.get("inside")
+        return localisation(*both, inside, temperature=self.temperature)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A picture of which no box counts does not count."""
+        return (batch["inside"] > 0).any(1) if "inside" in batch else every(teacher, batch)

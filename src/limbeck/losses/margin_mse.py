@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from limbeck.candidate import listed, owned
+from limbeck.candidate import listed, owned, told
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.slope import sloped, wide
+from limbeck.term import RowTerm
 
 
 def margin_mse(student: Tensor, teacher: Tensor, positive: Tensor | None = None) -> Tensor:
@@ -100,13 +100,18 @@ class MarginMse(RowTerm):
         self.pairs = pairs
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Squared units a row; one without a pair does not count."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Squared units a row."""
         mine, theirs, ids = listed(student, teacher, signal=self.signal)
         own = owned(batch["targets"], theirs, ids)
-        there = ~torch.isneginf(theirs)
         if self.pairs == "targets":
-            return margin_mse(mine, theirs, own), (there & own).any(1) & (there & ~own).any(1)
-        return margin_mse(mine, theirs.masked_fill(own, float("-inf"))), (there & ~own).sum(1) > 1
+            return margin_mse(mine, theirs, own)
+        return margin_mse(mine, theirs.masked_fill(own, float("-inf")))
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A row without a pair does not count."""
+        theirs, ids = told(teacher, signal=self.signal)
+        own, there = owned(batch["targets"], theirs, ids), ~torch.isneginf(theirs)
+        if self.pairs == "targets":
+            return (there & own).any(1) & (there & ~own).any(1)
+        return (there & ~own).sum(1) > 1

@@ -8,10 +8,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from limbeck.objective import HiddenTerm, RowTerm
 from limbeck.projection import width
 from limbeck.setting import share
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm
 
 
 def masked_generative(
@@ -71,14 +71,11 @@ class MaskedGenerative(HiddenTerm, RowTerm):
                 nn.Sequential(layer(wide, wide, 3, padding=1), nn.ReLU(), layer(wide, wide, 3, padding=1))
             )
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Squared units a row, summed over pairs of parts; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Squared units a row, summed over pairs of parts."""
         losses = []
         for pair, generate in zip(self.pairs(student, teacher), self.generators, strict=True):
             mine, theirs = (states.transpose(1, 2) if states.ndim == 3 else states for states in pair)
             seen = (torch.rand(mine.shape[2:], device=mine.device) >= self.masked).to(mine.dtype)
             losses.append(masked_generative(mine, theirs, seen=seen, generate=generate))
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenTerm, RowTerm, over_places
 from limbeck.setting import above_zero
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm, over_places
 
 
 def minilm_relations(student: Tensor, teacher: Tensor, *, heads: int = 12, there: Tensor | None = None) -> Tensor:
@@ -84,13 +84,10 @@ class MinilmRelations(HiddenTerm, RowTerm):
                         f"and heads, which is {self.heads}, must divide D"
                     )
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats, a mean over the tokens that are there, summed over pairs of parts; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats, a mean over the tokens that are there, summed over pairs of parts."""
         mask = batch.get("mask")
         there = None if mask is None else mask > 0
         both = self.pairs(student, teacher)
         losses = [over_places(minilm_relations(*pair, heads=self.heads, there=there), mask) for pair in both]
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from limbeck.divergence import forward_kl
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero, at_least_zero
+from limbeck.term import RowTerm
 
 
 def multi_scale(
@@ -89,24 +89,21 @@ class MultiScale(RowTerm):
         self.temperature = above_zero("temperature", temperature)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """A loss a row; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A loss a row."""
         mine, theirs = student[self.signal], teacher[self.signal]
         if mine.ndim not in (2, 3) or mine.shape != theirs.shape:
             raise UserError(
                 f"the student's forecasts have shape {tuple(mine.shape)}, the teacher's {tuple(theirs.shape)}; "
                 "both must be (B, H) or (B, H, N), of the same steps"
             )
-        losses = multi_scale(
+        return multi_scale(
             mine,
             theirs,
             halvings=self.halvings,
             frequency_weight=self.frequency_weight,
             temperature=self.temperature,
         )
-        return losses, torch.ones_like(losses)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's forecasts."""

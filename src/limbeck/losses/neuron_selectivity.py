@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import by_place, pooled
+from limbeck.term import HiddenRowTerm
 
 
 def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:

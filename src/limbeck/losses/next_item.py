@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.encoder import RESERVED
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
-def next_item(steps: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
+def next_item(steps: Tensor, history: Tensor) -> Tensor:
     """-log softmax of the item that came next, at every step that has a next.
 
     Args:
@@ -21,7 +21,7 @@ def next_item(steps: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
         history: ids, (B, T), padded on the right with 0; known items from 2.
 
     Returns:
-        Nats, summed over a row's steps that count, (B,), and the number of these, (B,).
+        (B,), nats, summed over a row's steps that count.
 
     Source: Kang and McAuley 2018 (SASRec) with the full softmax in place of sampled negatives, as
     Klenitskiy and Vasilev 2023 recommend.
@@ -31,7 +31,7 @@ def next_item(steps: Tensor, history: Tensor) -> tuple[Tensor, Tensor]:
     chosen = steps[:, :-1][there].float()
     losses = functional.cross_entropy(chosen, following[there] - RESERVED, reduction="none")
     row = there.nonzero()[:, 0]
-    return torch.zeros(len(history), device=losses.device).index_add(0, row, losses), there.sum(1)
+    return torch.zeros(len(history), device=losses.device).index_add(0, row, losses)
 
 
 class NextItem(RowTerm):
@@ -46,8 +46,10 @@ class NextItem(RowTerm):
     paper: ClassVar[str] = "Kang and McAuley 2018"
     needs_teacher = False
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row, and how many of its steps count."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row, summed over its steps that count."""
         return next_item(student["steps"], torch.as_tensor(batch["history"]))
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """How many steps of each row have a next."""
+        return (torch.as_tensor(batch["history"])[:, 1:] >= RESERVED).sum(1)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm, RowTerm
 from limbeck.projection import along, by_place
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm
 
 
 def overhaul(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
@@ -77,11 +77,8 @@ class Overhaul(HiddenTerm, RowTerm):
         for place, path in enumerate(self.teacher_taps):
             self.register_buffer(f"margin{place}", margins(teacher[HIDDEN + path]))
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Squared units a row, of the last stage and less and less of those before; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Squared units a row, of the last stage and less and less of those before."""
         both = self.pairs(student, teacher)
         losses = [overhaul(*pair, self.get_buffer(f"margin{place}")) for place, pair in enumerate(both)]
-        total = torch.stack([loss / 2 ** (len(both) - 1 - place) for place, loss in enumerate(losses)]).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack([loss / 2 ** (len(both) - 1 - place) for place, loss in enumerate(losses)]).sum(0)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm
+from limbeck.term import HiddenTerm
 
 
 def pearson_maps(student: Tensor, teacher: Tensor) -> Tensor:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from limbeck.divergence import forward_kl
-from limbeck.objective import RowTerm, over_places
 from limbeck.setting import above_zero
+from limbeck.term import RowTerm, every, over_places
 
 
 def pixel_kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, temperature: float = 1.0) -> Tensor:
@@ -27,6 +26,7 @@ def pixel_kl(student: Tensor, teacher: Tensor, mask: Tensor | None = None, *, te
 
     Source: Liu et al. 2019 (structured knowledge distillation), equation 1; T as in Hinton et al. 2015.
 
+    >>> import torch
     >>> pixel_kl(torch.ones(1, 3, 2, 2), torch.zeros(1, 3, 2, 2)).item()
     0.0
     """
@@ -55,10 +55,10 @@ class PixelKl(RowTerm):
         self.temperature = above_zero("temperature", temperature)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; a picture of which no pixel counts does not count."""
-        mask = batch.get("mask")
-        losses = pixel_kl(student[self.signal], teacher[self.signal], mask, temperature=self.temperature)
-        return losses, torch.ones_like(losses) if mask is None else (mask > 0).flatten(1).any(1)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return pixel_kl(student[self.signal], teacher[self.signal], batch.get("mask"), temperature=self.temperature)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A picture of which no pixel counts does not count."""
+        return (batch["mask"] > 0).flatten(1).any(1) if "mask" in batch else every(teacher, batch)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from limbeck.divergence import forward_kl
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
+from limbeck.term import RowTerm
 
 
 def policy_kl(student: Tensor, teacher: Tensor, *, temperature: float = 0.01) -> Tensor:
@@ -58,12 +58,9 @@ class PolicyKl(RowTerm):
         self.student = student
         self.teacher = teacher
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; every row counts."""
-        losses = policy_kl(student[self.student], teacher[self.teacher], temperature=self.temperature)
-        return losses, torch.ones_like(losses)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return policy_kl(student[self.student], teacher[self.teacher], temperature=self.temperature)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's sharpened policy, (B, A)."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm
+from limbeck.term import HiddenTerm
 
 EPSILON = 1e-7
 """Added to both probabilities, as the authors' code does."""

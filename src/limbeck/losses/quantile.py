@@ -8,9 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import RowTerm
 from limbeck.quantiles import masses_of, pinball, rising
-from limbeck.steps import by_step
+from limbeck.steps import StepTerm, by_step
 
 
 def quantile(student: Tensor, teacher: Tensor, *, levels: Sequence[float] = (0.1, 0.5, 0.9)) -> Tensor:
@@ -38,7 +37,7 @@ def quantile(student: Tensor, teacher: Tensor, *, levels: Sequence[float] = (0.1
     return pinball(student.float(), teacher.detach().float(), at, masses_of(at))
 
 
-class Quantile(RowTerm):
+class Quantile(StepTerm):
     """For forecasts that say how sure they are; beside `hard_quantile`, which learns the same from what happened.
 
     | reads | from |
@@ -59,10 +58,8 @@ class Quantile(RowTerm):
         self.levels = rising(levels)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The unit a row, summed over its steps, and how many these are; a row without steps counts as one."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The unit a row, over its steps."""
         both = [student[self.signal], teacher[self.signal]]
         return by_step(lambda s, t: quantile(s, t, levels=self.levels), both, batch)
 

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm, RowTerm, over_places
 from limbeck.projection import by_place, width
 from limbeck.setting import above_zero
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm, over_places
 
 
 def queue_kl(
@@ -96,10 +96,8 @@ class QueueKl(HiddenTerm, RowTerm):
             self.register_buffer(f"queue{place}", functional.normalize(drawn, dim=1))
         self.register_buffer("next", torch.zeros((), dtype=torch.int64))
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats, summed over pairs of parts; every row counts. While it learns, the rows join the queue."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats, summed over pairs of parts. While it learns, the rows join the queue."""
         losses, join = [], self.training and torch.is_grad_enabled()
         start, mask = self.get_buffer("next"), batch.get("mask")
         for place, pair in enumerate(self.pairs(student, teacher)):
@@ -112,5 +110,4 @@ class QueueKl(HiddenTerm, RowTerm):
                 # A new tensor, for a graph not yet walked back holds the old one.
                 setattr(self, f"queue{place}", queue.index_copy(0, at, functional.normalize(theirs[-self.slots :])))
                 self.next = (start + len(theirs)) % self.slots
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenTerm
 from limbeck.setting import at_least_zero
+from limbeck.term import HiddenTerm
 
 NEAR = 1e-5
 """Rows whose squared distance is below this share of their squared lengths count as one."""

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm, RowTerm
 from limbeck.projection import AttentionFusion, check_pictures
 from limbeck.setting import above_zero
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm
 
 LEVELS = (4, 2, 1)
 """Sizes to which maps are averaged, each counting for half of the one before."""
@@ -85,14 +85,11 @@ class Review(HiddenTerm, RowTerm):
             ]
         )
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Squared units a row, summed over stages; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Squared units a row, summed over stages."""
         losses, deeper = [], None
         stages = list(zip(self.pairs(student, teacher), self.fusions, strict=True))
         for (mine, theirs), fuse in reversed(stages):
             fused, deeper = fuse(mine, deeper, theirs)
             losses.append(review(fused, theirs))
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from limbeck.divergence import forward_kl
-from limbeck.objective import RowTerm
 from limbeck.setting import share
+from limbeck.term import RowTerm
 
 
 def rslad(clean: Tensor, attacked: Tensor, teacher: Tensor, *, attacked_share: float = 5 / 6) -> Tensor:
@@ -59,13 +59,10 @@ class Rslad(RowTerm):
         self.attacked = attacked
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
         three = student[self.signal], student[self.attacked], teacher[self.signal]
-        losses = rslad(*three, attacked_share=self.attacked_share)
-        return losses, torch.ones_like(losses)
+        return rslad(*three, attacked_share=self.attacked_share)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's distribution (B, C)."""

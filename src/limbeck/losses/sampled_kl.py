@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.bucketed import LOW, bucketed
-from limbeck.divergence import Divergence, forward_kl, relative_entropy, tail_at
+from limbeck.bucketed import LOW, bucketed, tail_at
+from limbeck.divergence import Divergence, forward_kl, relative_entropy
 from limbeck.errors import UserError
 from limbeck.piecewise import RowLoss
 
@@ -101,6 +101,7 @@ class SampledKl(Divergence):
         Raises:
             UserError: it holds no more entries, or those before the drawn ones do not fall as the best do.
         """
+        super().size(student, teacher, batch)
         if f"{self.signal}.values" not in teacher:
             return
         values = teacher[f"{self.signal}.values"].float()

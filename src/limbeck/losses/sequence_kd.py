@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
-def sequence_kd(student: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+def sequence_kd(student: Tensor, tokens: Tensor) -> Tensor:
     """-log softmax(student) of the teacher's token, summed over the steps that have one.
 
     Args:
@@ -20,21 +20,20 @@ def sequence_kd(student: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
         tokens: ids of what the teacher says comes next, (B, T), padded with -1.
 
     Returns:
-        Nats, summed over a row's steps, (B,), and the number of these, (B,).
+        (B,), nats, summed over a row's steps.
 
     Source: Kim and Rush 2016, section 3.2: the teacher's best text stands for its distribution over texts.
 
     >>> import torch
-    >>> losses, counts = sequence_kd(torch.zeros(1, 3, 4), torch.tensor([[2, 0, -1]]))
-    >>> round(losses.item(), 4), counts.item()
-    (2.7726, 2)
+    >>> round(sequence_kd(torch.zeros(1, 3, 4), torch.tensor([[2, 0, -1]])).item(), 4)  # twice log 4
+    2.7726
     """
     if tokens.shape != student.shape[:2]:
         raise UserError(f"the tokens have shape {tuple(tokens.shape)}, the student's steps {tuple(student.shape[:2])}")
     there = tokens >= 0
     # Only steps that count are computed, so that nothing at a padded place can spoil a gradient.
     losses = functional.cross_entropy(student[there].float(), tokens[there].long(), reduction="none")
-    return losses.new_zeros(len(tokens)).index_add(0, there.nonzero()[:, 0], losses), there.sum(1)
+    return losses.new_zeros(len(tokens)).index_add(0, there.nonzero()[:, 0], losses)
 
 
 class SequenceKd(RowTerm):
@@ -58,8 +57,10 @@ class SequenceKd(RowTerm):
         self.signal = signal
         self.tokens = tokens
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row, and how many of its steps count."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row, summed over its steps that have a token."""
         return sequence_kd(student[self.signal], teacher[self.tokens])
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """How many steps of each row have a token."""
+        return (teacher[self.tokens] >= 0).sum(1)

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from limbeck.divergence import relative_entropy, softened
 from limbeck.errors import UserError
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero, at_least_zero
+from limbeck.term import RowTerm, every
 
 
 def several_kl(student: Tensor, teachers: Tensor, weight: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -106,10 +106,8 @@ class SeveralKl(RowTerm):
         self.weights = weights
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; one that no teacher is worth following on does not count."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
         found: list[Tensor] = []
         while f"{self.signal}.{len(found)}" in teacher:
             found.append(teacher[f"{self.signal}.{len(found)}"].float())
@@ -120,8 +118,11 @@ class SeveralKl(RowTerm):
             )
         teachers = torch.stack(found, 1)
         weight = self._weight(teachers, batch)
-        losses = several_kl(student[self.signal], teachers, weight, temperature=self.temperature)
-        return losses, weight.sum(1) > 0
+        return several_kl(student[self.signal], teachers, weight, temperature=self.temperature)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A row that is sent to no teacher does not count."""
+        return batch["route"].sum(1) > 0 if self.by == "route" else every(teacher, batch)
 
     def _weight(self, teachers: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
         if self.by == "confidence":

@@ -8,10 +8,10 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.objective import HiddenRowTerm
 from limbeck.projection import axis, check_alike, resized, width
 from limbeck.setting import above_zero
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenRowTerm
 
 
 def sim_kd(student: Tensor, teacher: Tensor) -> Tensor:

@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.divergence import tempered
-from limbeck.objective import RowTerm
 from limbeck.setting import above_zero
 from limbeck.slope import sloped
-from limbeck.steps import by_step
+from limbeck.steps import StepTerm, by_step
 
 
 def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
@@ -45,7 +44,7 @@ def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -
     return temperature / max(outputs[0].shape[1], 1) * sloped(losses)(*outputs)
 
 
-class SoftBinary(RowTerm):
+class SoftBinary(StepTerm):
     """For several labels at once, and for clicks and purchases; where one class excludes the others take `kl`.
 
     | reads | from |
@@ -66,10 +65,8 @@ class SoftBinary(RowTerm):
         self.temperature = above_zero("temperature", temperature)
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row, summed over its steps, and how many these are; a row without steps counts as one."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row, over its steps."""
         both = [student[self.signal], teacher[self.signal]]
         return by_step(lambda s, t: soft_binary(s, t, temperature=self.temperature), both, batch)
 

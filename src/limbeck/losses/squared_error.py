@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import RowTerm
-from limbeck.steps import by_step
+from limbeck.steps import StepTerm, by_step
 
 
 def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
@@ -38,7 +37,7 @@ def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
     return errors.flatten(1).mean(1) if errors.ndim > 1 else errors
 
 
-class SquaredError(RowTerm):
+class SquaredError(StepTerm):
     """For regression and forecasts; and for logits where even unlikely classes must be told apart as in the teacher.
 
     | reads | from |
@@ -57,10 +56,8 @@ class SquaredError(RowTerm):
         super().__init__()
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The unit squared a row, summed over its steps, and how many these are; a row without counts as one."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The unit squared a row, over its steps."""
         return by_step(squared_error, [student[self.signal], teacher[self.signal]], batch)
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenTerm
+from limbeck.term import HiddenTerm
 
 LEAST = 1e-6
 """Added before the logarithm, so that a student who says the very same has a finite loss and no gradient."""

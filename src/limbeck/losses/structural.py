@@ -8,8 +8,8 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import HiddenRowTerm
 from limbeck.setting import one_or_more
+from limbeck.term import HiddenRowTerm
 
 
 def structural(student: Tensor, teacher: Tensor, *, cells: int = 2) -> Tensor:

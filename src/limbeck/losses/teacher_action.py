@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import RowTerm
+from limbeck.term import RowTerm
 
 
 def teacher_action(student: Tensor, teacher: Tensor) -> Tensor:
@@ -24,6 +23,7 @@ def teacher_action(student: Tensor, teacher: Tensor) -> Tensor:
 
     Source: Rusu et al. 2016 (policy distillation), their likelihood loss.
 
+    >>> import torch
     >>> round(teacher_action(torch.zeros(1, 2), torch.tensor([[3.0, 5.0]])).item(), 4)
     0.6931
     """
@@ -51,12 +51,9 @@ class TeacherAction(RowTerm):
         self.student = student
         self.teacher = teacher
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; every row counts."""
-        losses = teacher_action(student[self.student], teacher[self.teacher])
-        return losses, torch.ones_like(losses)
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
+        return teacher_action(student[self.student], teacher[self.teacher])
 
     def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
         """The teacher's action one-hot, (B, A)."""

@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from limbeck.objective import RowTerm
 from limbeck.setting import at_least_zero
-from limbeck.steps import by_step
+from limbeck.steps import MASK, by_step, steps_of
+from limbeck.term import RowTerm, every
 
 
 def teacher_bounded(student: Tensor, teacher: Tensor, truth: Tensor, *, margin: float = 0.0) -> Tensor:
@@ -65,9 +65,12 @@ class TeacherBounded(RowTerm):
         self.signal = signal
         self.truth = truth
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """The unit squared a row, summed over its steps, and how many these are; a row without counts as one."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The unit squared a row, over its steps."""
         three = [student[self.signal], teacher[self.signal], batch[self.truth]]
         return by_step(lambda s, t, y: teacher_bounded(s, t, y, margin=self.margin), three, batch)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The steps of each row that count; 1 where all do, or there are none."""
+        stepped = MASK in batch and batch[self.truth].ndim > 2
+        return steps_of(batch) if stepped else every(teacher, batch)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.errors import UserError
-from limbeck.objective import HiddenTerm, RowTerm, over_places
 from limbeck.setting import above_zero
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm, over_places
 
 Pair = tuple[Tensor, Tensor]
 
@@ -103,10 +103,8 @@ class TinyBert(HiddenTerm, RowTerm):
                         f"and heads, which is {self.heads}, must divide D"
                     )
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Squared states, a mean over widths and tokens, and squared scores, summed over layers; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Squared states, a mean over widths and tokens, and squared scores, summed over layers."""
         mask = batch.get("mask")
         losses = []
         for mine, theirs, project in zip(*self.states, self.projections, strict=True):
@@ -119,5 +117,4 @@ class TinyBert(HiddenTerm, RowTerm):
         for at in range(0, len(own), 2):
             pairs = (own[at], own[at + 1]), (others[at], others[at + 1])
             losses.append(tiny_bert(*pairs, heads=self.heads, there=there))
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limbeck.expert import Experts
-from limbeck.objective import HiddenTerm
 from limbeck.projection import by_place
 from limbeck.setting import above_zero, at_least_zero, share
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm
 
 
 def topology(student: Tensor, teacher: Tensor, group: Tensor | None = None) -> Tensor:

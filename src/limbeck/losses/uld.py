@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.objective import RowTerm
-from limbeck.steps import MASK, by_step
+from limbeck.steps import MASK, by_step, steps_of
+from limbeck.term import RowTerm, every
 
 
 def uld(student: Tensor, teacher: Tensor) -> Tensor:
@@ -59,11 +59,15 @@ class Uld(RowTerm):
         super().__init__()
         self.signal = signal
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Probability a row, summed over its steps, and how many these are."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Probability a row, over its steps."""
         mine, theirs = student[self.signal], teacher[self.signal]
         steps = min(mine.shape[1], theirs.shape[1])
         mask = {MASK: batch[MASK][:, :steps]} if MASK in batch else {}
         return by_step(uld, [mine[:, :steps], theirs[:, :steps]], mask)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """The student's steps that count and that the teacher has too; 1 where there is no mask."""
+        if MASK not in batch:
+            return every(teacher, batch)
+        return steps_of({MASK: batch[MASK][:, : teacher[self.signal].shape[1]]})

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limbeck.candidate import ListTerm, at, best, listed, owned
+from limbeck.candidate import ListTerm, at, best, listed
 from limbeck.setting import above_zero, one_or_more
 
 
@@ -104,19 +104,14 @@ class UnbiasedGroups(ListTerm):
         scores = student[self.signal]
         self.popularity = torch.zeros(scores.shape[1], device=scores.device)
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats a row; one with no item left does not count."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats a row."""
         if self.training:
             targets = batch["targets"]
             weight = batch.get("weight", torch.ones_like(targets[:, 0])).float().unsqueeze(1)
             wanted = (weight * (targets >= 0)).flatten()
             self.popularity.index_add_(0, targets.clamp(min=0).flatten(), wanted)
-        mine, theirs, ids = listed(student, teacher, signal=self.signal)
-        if self.mask_seen:
-            theirs = theirs.masked_fill(owned(batch["targets"], theirs, ids), float("-inf"))
-        return self.losses(mine, theirs, ids), ~torch.isneginf(theirs).all(1)
+        return self.losses(*listed(student, teacher, signal=self.signal, seen=self.seen(batch)))
 
     def losses(self, student: Tensor, teacher: Tensor, ids: Tensor | None = None) -> Tensor:
         """Nats a row."""

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from limbeck.objective import HiddenTerm, RowTerm, over_places
 from limbeck.projection import along, axis, width
 from limbeck.taps import HIDDEN
+from limbeck.term import HiddenTerm, RowTerm, over_places
 
 START = 5.0
 """Variance at the start, and the least that is added to it: of the authors' code."""
@@ -64,13 +64,10 @@ class VariationalInformation(HiddenTerm, RowTerm):
         widths = [width(teacher[HIDDEN + path].shape) for path in self.teacher_taps]
         self.scales = nn.ParameterList([nn.Parameter(torch.full((wide,), start)) for wide in widths])
 
-    def rows(
-        self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor]:
-        """Nats, summed over pairs of parts; every row counts."""
+    def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """Nats, summed over pairs of parts."""
         losses = []
         for (mean, theirs), scale in zip(self.pairs(student, teacher), self.scales, strict=True):
             variance = functional.softplus(scale) + LEAST
             losses.append(over_places(variational_information(mean, theirs, variance), batch.get("mask")))
-        total = torch.stack(losses).sum(0)
-        return total, torch.ones_like(total)
+        return torch.stack(losses).sum(0)

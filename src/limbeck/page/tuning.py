@@ -14,6 +14,7 @@ from limbeck.page.word import Word, say
 from limbeck.report import Protocol
 
 UNITS: Mapping[str, Unit] = {"bytes": "bytes", "parameters": "count", "p95_ms": "ms"}
+SURE = 0.05
 NAMES = {"bytes": "size", "parameters": "parameters", "p95_ms": "p95"}
 
 
@@ -40,7 +41,9 @@ def _sentences(protocol: Protocol, found: Tuning) -> list[Word]:
         return [first, say("tuning_lean_none", **about)]
     difference = found.lean.difference or 0.0
     better = difference > 0 if protocol.higher_is_better else difference < 0
-    return [first, say("tuning_lean" if better else "tuning_lean_worse", **about, **_told(protocol, found.lean))]
+    sure = Word("surely_better" if (found.lean.p_value or 0.0) < SURE else "perhaps_better")
+    told = {**about, **_told(protocol, found.lean), "better": sure}
+    return [first, say("tuning_lean" if better else "tuning_lean_worse", **told)]
 
 
 def _told(protocol: Protocol, picked: Picked) -> dict[str, str | Word]:

@@ -143,10 +143,12 @@ WORDS: dict[str, tuple[str, str]] = {
         "未找到：{student} 的 {trials} 次试验中没有文件符合预算（{budget}）。",
     ),
     "tuning_lean": (
-        "{name} is no larger than {student} as given ({bytes}, {size}) and better on test rows: {value} against "
+        "{name} is no larger than {student} as given ({bytes}, {size}) and {better} on test rows: {value} against "
         "{given} (p {p}).",
-        "{name} 不大于指定参数的 {student}（{bytes}，{size}），且在测试集上更好：{value} 对 {given}（p {p}）。",
+        "{name} 不大于指定参数的 {student}（{bytes}，{size}），，测试集上{better}：{value} 对 {given}（p {p}）。",
     ),
+    "surely_better": ("better", "更好"),
+    "perhaps_better": ("no worse, though not proven better,", "不差，但未证明更好"),
     "tuning_lean_worse": (
         "The search found none that is no larger than {student} as given ({size}) and better on test rows: the best of "
         "that size, {name}, has {value} against {given}.",

@@ -13,7 +13,7 @@ from limbeck.testing.outputs import Outputs, outputs_for
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limbeck.objective import Term
+    from limbeck.term import Term
 
 
 def check_loss(term: Term, *, outputs: Outputs | None = None, rowwise: bool | None = None) -> None:
@@ -21,23 +21,23 @@ def check_loss(term: Term, *, outputs: Outputs | None = None, rowwise: bool | No
 
     Sized with a dry batch, it gives a finite scalar; its gradient is finite and reaches the student and all it
     owns, such as projections, never the teacher; what it says it needs of a teacher is true; permuting the rows
-    changes nothing (to 1e-5), nor, of a mean over rows, does doubling the batch, and a row of weight 2 counts as
-    two; bfloat16 signals are answered within 5%; an objective's weight multiplies it; the batch is left as it
-    was; its state is all in its `state_dict`; its soft target, if it offers one, is finite.
+    changes nothing (to 1e-5), nor, of a mean over rows, does doubling the batch, a row of weight 2 counts as two,
+    and the values of two parts, by their shares of the denominator, make that of the whole, though some rows have
+    no label, some steps are masked, and all have weights; bfloat16 signals are answered within 5%; an objective's
+    weight multiplies it; the batch is left as it was; its state is all in its `state_dict`; its soft target, if it
+    offers one, is finite.
 
     Args:
         term: fresh; it is copied before every use, so it may have state.
         outputs: signals it reads; by default `outputs_for(term)`, each of them.
         rowwise: whether it is a mean over rows; false where rows are compared with one another, for there a
-            doubled batch is another batch. By default, whether it is a `RowTerm`.
+            doubled batch is another batch. By default what the term says.
 
     Raises:
         AssertionError: a promise is broken; says which.
     """
-    from limbeck.objective import RowTerm
-
     for given in [outputs] if outputs else outputs_for(term):
-        _check(_sized(term, given), given, isinstance(term, RowTerm) if rowwise is None else rowwise)
+        _check(_sized(term, given), given, term.rowwise if rowwise is None else rowwise)
 
 
 def _sized(term: Term, given: Outputs) -> Term:
@@ -54,7 +54,7 @@ def _sized(term: Term, given: Outputs) -> Term:
 def _check(term: Term, given: Outputs, rowwise: bool) -> None:
     import torch
 
-    from limbeck.objective import Objective, RowTerm
+    from limbeck.objective import Objective
 
     value = _check_gradient(term, given)
 
@@ -72,8 +72,9 @@ def _check(term: Term, given: Outputs, rowwise: bool) -> None:
     near(given.each(lambda t: t[order]), "permuting the rows changes the value")
     if rowwise:
         near(given.each(lambda t: torch.cat([t, t])), "doubling the batch changes the value")
-    if isinstance(term, RowTerm):
+    if term.rowwise:
         _check_weight(term, given)
+        _check_parts(term, given)
     half = given.each(lambda t: t.bfloat16() if t.is_floating_point() else t)
     near(half, "bfloat16 signals change the value by more than 5%", 0.05)
     torch.manual_seed(0)
@@ -99,6 +100,37 @@ def _check_weight(term: Term, given: Outputs) -> None:
     found = _loss(term, dataclasses.replace(given, batch={**given.batch, "weight": weight}))[0].item()
     near = abs(found - wanted) <= TOLERANCE * (1 + abs(wanted))
     need(near, f"a row of weight 2 does not count as two: {found:.6g}, not {wanted:.6g}")
+
+
+def _check_parts(term: Term, given: Outputs) -> None:
+    """Parts that count for unequally much make the whole; a term that learns as it goes is held to it as it stands."""
+    import torch
+
+    count = len(next(iter(given.student.values())))
+    uneven = {name: _uneven(name, column) for name, column in given.batch.items()}
+    given = dataclasses.replace(given, batch={**uneven, "weight": torch.arange(count) % 3 + 0.5})
+    still = copy.deepcopy(term).eval()
+    parts = [given.each(lambda t: t[: count // 3]), given.each(lambda t: t[count // 3 :])]
+    values = [_loss(still, part)[0].item() for part in parts]
+    amounts = [still.denominator(part.teacher, part.batch).item() for part in parts]
+    wanted, whole = _loss(still, given)[0].item(), still.denominator(given.teacher, given.batch).item()
+    found = sum(value * amount for value, amount in zip(values, amounts, strict=True)) / whole
+    near = abs(found - wanted) <= TOLERANCE * (1 + abs(wanted))
+    need(near, f"two parts by what counts in them make {found:.6g}, and the whole is {wanted:.6g}; see `counts`")
+
+
+def _uneven(name: str, column: Tensor) -> Tensor:
+    """Of a column that may decide what counts, less in the first rows than in the last."""
+    changed = column.clone()
+    if name in ("label", "targets"):
+        changed[0] = -1
+    elif name == "history":
+        changed[0, 1:] = 0
+    elif name == "mask":
+        changed = (column > 0).float()
+        changed[0] = 0
+        changed[:, 0] = 1
+    return changed
 
 
 def _check_gradient(term: Term, given: Outputs) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limbeck.objective import Term
+    from limbeck.term import Term
 
 LENGTH = {"T": 4, "H": 4, "W": 4, "D": 24, "L": 2, "K": 3, "Q": 3}
 """Of the axes; B is the number of rows, and C, N and V are that of classes."""

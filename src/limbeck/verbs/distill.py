@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,12 @@ from torch import Tensor, nn
 from limbeck import checkpoint
 from limbeck.descent import Brake, average, flushed, groups, optimizer, schedule
 from limbeck.errors import UserError
-from limbeck.live import Knowledge, as_batch, dry_batch, knower, speaker, tapped
+from limbeck.live import Knowledge, Said, as_batch, dry_batch, knower, speaker, tapped
 from limbeck.loader import TableLoader, batches_of, count_of, parts_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
+from limbeck.share import Later, shares_of
 
 LOOK_EVERY = 50
 
@@ -206,20 +209,26 @@ class _Teaching:
         rate = self.training.learning_rate * self.brake.factor * schedule(self.training, self.done / max(self.total, 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
-        weight, loss, said = self._weight(batch), 0.0, []
         look = self.done % LOOK_EVERY == 0
         self.objective.at(self.done / max(self.total, 1))
-        for part, share, last in parts_of(batch, self.training.accumulate):
-            known = self.knows(part) if self.knows else {}
+        parts = deque((part, Later(partial(self._known, part))) for part in parts_of(batch, self.training.accumulate))
+        shares = self._shares(parts)
+        lost: dict[str, Tensor] = {}
+        while parts:
+            part, known = parts.popleft()  # what the teacher said of it is held no longer than it takes
+            share = shares.popleft()
             with self.accelerator.autocast():
-                value, terms = self.terms(self.says(part), known, part)
-            loss += float(value.detach()) * share
-            said.append((terms, share))
-            if look and last and len(terms) > 1:
+                value, terms = self.terms(self.says(part), known.said, part, share)
+            for name, one in {"loss": value, **terms}.items():
+                own = one.detach() if share is None or name not in share else one.detach() * share[name]
+                lost[name] = lost[name] + own if name in lost else own
+            if look and not parts and len(terms) > 1:
                 self._measure(terms)
-            with nullcontext() if last else self._unsynchronised():
-                self.accelerator.backward(value * (share * weight))
-        if not self._everywhere(math.isfinite(loss)):
+            with nullcontext() if not parts else self._unsynchronised():
+                # Gradients of processes are averaged, and each has its share of the sum.
+                self.accelerator.backward(value * self.accelerator.num_processes)
+        losses = self._together(torch.stack([*lost.values()])).tolist()
+        if not math.isfinite(losses[0]):
             self.optimizer.zero_grad()
             return False
         if self.training.clip is not None or look:
@@ -229,11 +238,9 @@ class _Teaching:
                 self.optimizer.zero_grad()
                 return False
             if look and math.isfinite(norm):
-                self._count("gradient_norm", norm, 1.0)
-        for terms, share in said:
-            for name, term in terms.items():
-                self._count(name, float(term.detach()), share)
-        self._count("loss", loss, 1.0)
+                self._count("gradient_norm", norm)
+        for name, one in zip(lost, losses, strict=True):
+            self._count(name, one)
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.average is not None:
@@ -251,32 +258,33 @@ class _Teaching:
                 norm = float(self.accelerator.reduce(torch.stack(squares).sum().sqrt(), "mean")) if squares else 0.0
                 if math.isfinite(norm):
                     norms[name] = norm
-                    self._count(f"gradient_norm.{name}", norm, 1.0)
+                    self._count(f"gradient_norm.{name}", norm)
         self.objective.rebalance(norms)
 
-    def _weight(self, batch: Mapping[str, Tensor]) -> float:
-        """What makes the mean of the processes' gradients the gradient of the mean over all their rows."""
-        if self.accelerator.num_processes == 1:
-            return 1.0
-        rows = torch.tensor(float(len(next(iter(batch.values())))), device=self.accelerator.device)
-        return float(rows) * self.accelerator.num_processes / float(self.accelerator.reduce(rows.clone(), "sum"))
+    def _known(self, part: Mapping[str, Tensor]) -> Said:
+        return self.knows(part) if self.knows else {}
 
-    def _everywhere(self, finite: bool) -> bool:
-        """Whether it is so in every process: all take the step, or none."""
+    def _shares(self, parts: Sequence[tuple[Mapping[str, Tensor], Later]]) -> deque[Mapping[str, Tensor] | None]:
+        """What each part counts for in each term; none where a part is all."""
+        if len(parts) == 1 and self.accelerator.num_processes == 1:
+            return deque([None])
+        return deque(shares_of(self.objective, parts, self._together))
+
+    def _together(self, here: Tensor) -> Tensor:
+        """The sum over all processes: where one has lost beyond measure, none takes the step."""
         if self.accelerator.num_processes == 1:
-            return finite
-        so = torch.tensor(float(finite), device=self.accelerator.device)
-        return float(self.accelerator.reduce(so, "sum")) == self.accelerator.num_processes
+            return here
+        return self.accelerator.reduce(here.clone(), "sum")
 
     @contextmanager
     def _unsynchronised(self) -> Iterator[None]:
         with self.accelerator.no_sync(self.model), self.accelerator.no_sync(self.terms):
             yield
 
-    def _count(self, name: str, value: float, share: float) -> None:
+    def _count(self, name: str, value: float) -> None:
         total = self.sums.setdefault(name, [0.0, 0.0])
-        total[0] += value * share
-        total[1] += share
+        total[0] += value
+        total[1] += 1.0
 
     def _look(self) -> None:
         """Close the epoch's curves and, when it is due, judge on validation rows."""

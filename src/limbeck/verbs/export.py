@@ -174,7 +174,7 @@ def _card(name: str, contract: Contract, about: About, parity: Mapping[Precision
     lines = [f"# {name}", "", about.report.verdict or "No verdict: this model was not compared.", ""]
     for heading, text in about.card.items():
         lines += [f"## {heading.capitalize()}", "", text.strip(), ""]
-    lines += ["## Files", "", "| file | headline | student's | bytes | |", "|---|---|---|---|---|"]
+    lines += ["## Files", "", "| file | on validation rows | the student there | bytes | |", "|---|---|---|---|---|"]
     for precision, held in parity.items():
         said = held.refused or ("recommended" if precision == contract.recommended else "")
         figures = f"{held.headline:.4f} | {held.student_headline:.4f} | {held.bytes}"

@@ -24,7 +24,7 @@ import pyarrow.parquet
 from limbeck import atomic, parts
 from limbeck.artifact import Artifact, Column, Precision
 from limbeck.errors import UserError
-from limbeck.table import check_encoding, check_text
+from limbeck.table import check_encoding, check_text, explained
 from limbeck.types import Batch, Lists, Rows
 
 _TYPES: Mapping[str, pa.DataType] = {
@@ -195,7 +195,7 @@ def _jsonl(source: Path, columns: Sequence[Column], _: Predict) -> Iterator[pa.R
 
 
 def _parquet_names(source: Path, _: Predict) -> list[str]:
-    with pa.parquet.ParquetFile(source) as file:
+    with explained(source, "parquet"), pa.parquet.ParquetFile(source) as file:
         names: list[str] = file.schema_arrow.names
     return names
 
