@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import string
+from copy import deepcopy
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limbeck.errors import RecipeError
@@ -97,6 +98,7 @@ def places(held: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 ANYTHING = st.none() | st.integers(-2, 2) | st.text(string.ascii_lowercase, max_size=4) | st.just([]) | st.just({})
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(places(WHOLE)), ANYTHING), min_size=1, max_size=4))
 def test_whatever_is_wrong_something_is_read_or_something_is_told(changes: list[tuple[tuple[Any, ...], Any]]) -> None:
     said = yaml.safe_load(yaml.safe_dump(WHOLE))
@@ -105,7 +107,7 @@ def test_whatever_is_wrong_something_is_read_or_something_is_told(changes: list[
         try:
             for step in place[:-1]:
                 held = held[step]
-            held[place[-1]] = value
+            held[place[-1]] = deepcopy(value)  # one change may be made inside another's value
         except (TypeError, KeyError, IndexError):
             continue  # an earlier change took its place away
     text = yaml.safe_dump(said, sort_keys=False)

@@ -271,6 +271,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(made: Path) -> None:
     command = [
         sys.executable,
         "-c",
+        # Whoever runs the tests in the background has told their children to ignore Ctrl-C.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from limbeck.cli import main; raise SystemExit(main())",
         "run",
         "shop.yaml",
