@@ -118,3 +118,22 @@ def test_padding_among_candidates_is_no_item_and_a_row_without_any_does_not_coun
     assert theirs[1].tolist() == [GONE, GONE]
     assert owned(torch.tensor([[2, -1], [-1, -1]]), theirs, ids).tolist() == [[True, False], [False, False]]
     assert at(student, torch.tensor([[1], [-1]])).tolist() == [[2.0], [8.0]]
+
+
+@pytest.mark.parametrize("scale", [1.0, 300.0])  # within what float32 can sum, and beyond
+def test_the_gradient_of_an_order_is_that_of_its_formula(scale: float) -> None:
+    torch.manual_seed(0)
+    scores = scale * torch.randn(5, 9)
+    places = torch.rand(5, 9).argsort(1)
+    first, rest = places[:, :4].clone(), places[:, 4:7].clone()
+    first[0, 2:], rest[1] = -1, -1
+    leaves = [scores.clone().requires_grad_(), scores.double().requires_grad_()]
+    wanted = leaves[1].new_zeros(())
+    for row in range(5):
+        own, below = ([place for place in places[row].tolist() if place >= 0] for places in (first, rest))
+        for k, place in enumerate(own):
+            wanted = wanted + leaves[1][row, own[k:] + below].logsumexp(0) - leaves[1][row, place]
+    found = ordered(leaves[0], first, rest).sum()
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-5, atol=1e-5)
+    mine, theirs = (torch.autograd.grad(value, leaf)[0] for value, leaf in zip((found, wanted), leaves, strict=True))
+    torch.testing.assert_close(mine.double(), theirs, rtol=1e-4, atol=1e-5)

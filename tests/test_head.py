@@ -160,3 +160,10 @@ def test_memory_is_that_of_a_block_and_not_of_the_full_matrix() -> None:
 def test_a_million_classes_fit_into_a_gigabyte_and_a_half() -> None:
     _, whole = peak(48, 1_000_000)  # three blocks: more rows take time, and no memory
     assert whole < 1.5e9
+
+
+def test_a_part_in_which_no_step_counts_loses_nothing() -> None:
+    head = Head(torch.zeros(0, 4, requires_grad=True), torch.randn(7, 4, requires_grad=True), None)
+    value = fused(kl, head, [torch.zeros(0, 7)], share=torch.zeros(0))
+    value.backward()
+    assert value.item() == 0.0

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from limbeck.errors import UserError
 from limbeck.losses.cross_entropy import CrossEntropy
+from limbeck.losses.fit_net import FitNet
 from limbeck.losses.kl import Kl
 from limbeck.losses.next_item import NextItem
 from limbeck.objective import Objective
@@ -152,3 +153,16 @@ def test_a_balanced_terms_gradient_is_as_long_as_the_first_fixed_ones() -> None:
     assert torch.equal(objective.state_dict()["balance"], before)
     with pytest.raises(UserError, match="first term of a fixed weight"):
         Objective([("kl", Kl(), "balanced")])
+
+
+def test_a_term_that_never_counts_is_neither_sized_nor_tapped() -> None:
+    term = FitNet(student="a", teacher="b")
+    objective = Objective([("hard", CrossEntropy(), 1.0), ("hidden", term, 0.0)], sources=["teacher", "peers"])
+    assert (objective.student_taps, objective.teacher_taps, objective.company) == ((), (), frozenset())
+    objective.size({"logits": torch.zeros(2, 3)}, {}, {"label": torch.zeros(2, dtype=torch.long)})
+    assert not list(term.parameters())
+
+
+def test_a_weight_that_is_neither_number_nor_known_word_is_refused() -> None:
+    with pytest.raises(UserError, match="a weight is 'foo'"):
+        Objective([("hard", CrossEntropy(), "foo")])  # type: ignore[list-item]

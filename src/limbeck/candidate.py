@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from limbeck.bucketed import LOW
+from limbeck.slope import sloped
 from limbeck.term import RowTerm
+
+SPREAD = 80.0
+"""Between logarithms of which float32 still holds the sum and its inverse."""
 
 
 class ListTerm(RowTerm):
@@ -142,15 +146,19 @@ def others(teacher: Tensor, taken: Tensor, count: int) -> Tensor:
 
     Args:
         teacher: scores, (B, M); -inf where an item is left out.
-        taken: places, (B, K), -1 for none.
+        taken: places, (B, K), each once, of items that are not left out; -1 for none.
         count: how many, U.
 
     Returns:
         (B, min(U, M)), -1 where a row has fewer.
     """
-    free = ~(torch.isneginf(teacher) | _marked(taken, teacher.shape[1]))
-    every = _all(free, count)
-    return every if every is not None else best(torch.rand_like(teacher).masked_fill_(~free, float("-inf")), count)
+    out = torch.isneginf(teacher)
+    if _few((~out).sum(1) - (taken >= 0).sum(1), count):
+        return _all(~(out | _marked(taken, teacher.shape[1])), count)
+    chance = torch.rand_like(teacher).masked_fill_(out, float("-inf"))
+    # Each is lowered to -inf, and nothing by a place of -1.
+    least = torch.where(taken >= 0, float("-inf"), float("inf")).to(chance.dtype)
+    return best(chance.scatter_reduce_(1, taken.clamp(min=0), least, "amin"), count)
 
 
 def drawn(logs: Tensor, count: int) -> Tensor:
@@ -165,9 +173,9 @@ def drawn(logs: Tensor, count: int) -> Tensor:
 
     Source: Gumbel noise and the largest U, Kool, van Hoof, Welling 2019.
     """
-    every = _all(~torch.isneginf(logs), count)
-    if every is not None:
-        return every
+    free = ~torch.isneginf(logs)
+    if _few(free.sum(1), count):
+        return _all(free, count)
     # An exponential divided by its weight: the least of these are the greatest of logs with Gumbel noise.
     return best(logs - torch.empty_like(logs).exponential_().clamp_(min=1e-30).log_(), count)
 
@@ -198,17 +206,43 @@ def ordered(student: Tensor, first: Tensor, rest: Tensor) -> Tensor:
     >>> round(ordered(torch.zeros(1, 3), torch.tensor([[0, 1]]), torch.tensor([[2]])).item(), 4)  # log 3 + log 2
     1.7918
     """
-    there = first >= 0
-    scores = at(student, first).masked_fill(~there, LOW)
-    below = at(student, rest).masked_fill(rest < 0, LOW).logsumexp(1, keepdim=True)
-    mass = torch.logaddexp(scores.flip(1).logcumsumexp(1).flip(1), below)
-    return torch.where(there, mass - scores, 0.0).sum(1)
+    places = torch.cat([first, rest], 1)
+    scores = at(student, places).masked_fill(places < 0, LOW)
+    return sloped(_ordered)(scores, first >= 0)
 
 
-def _all(free: Tensor, count: int) -> Tensor | None:
-    """The places that are free, (B, min(count, M)), rising, if no row has more: then no chance is spent on them."""
-    if len(free) and int(free.sum(1).max()) > count:
-        return None
+def _ordered(scores: Tensor, there: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    """Of the scores (B, K + U), LOW where there is none, and of which of the K there are."""
+    count = there.shape[1]
+    mass = _gathered(scores.flip(1)).flip(1)[:, :count]
+
+    def slope() -> Tensor:
+        # Of an item the sum over k, up to its own place, of its share e^(s - mass_k).
+        before = _gathered((-mass).masked_fill(~there, LOW))
+        before = torch.cat([before, before[:, -1:].expand(-1, scores.shape[1] - count)], 1)
+        pull = (scores + before).exp_()
+        pull[:, :count] -= there.to(pull.dtype)
+        return pull
+
+    return torch.where(there, mass - scores[:, :count], 0.0).sum(1), slope
+
+
+def _gathered(logs: Tensor) -> Tensor:
+    """The logarithm of the sum of each and all before it; of what is LOW nothing is added."""
+    most = logs.amax(1, keepdim=True)
+    # Torch's own costs thirty times as much on a CPU; it is needed where float32 cannot hold the sums.
+    if float((most - logs.where(logs > LOW / 2, most)).max()) > SPREAD:
+        return logs.logcumsumexp(1)
+    return (logs - most).exp_().cumsum(1).log_() + most
+
+
+def _few(left: Tensor, count: int) -> bool:
+    """Whether no row has more left, (B,), than are asked for: then no chance is spent on them."""
+    return not len(left) or int(left.max()) <= count
+
+
+def _all(free: Tensor, count: int) -> Tensor:
+    """The places that are free, (B, min(count, M)), rising."""
     chosen, places = torch.topk(free.float(), min(count, free.shape[1]), 1)
     return places.masked_fill(chosen == 0, -1).sort(1).values
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from limbeck import atomic
 
-SCHEMA = 2
+SCHEMA = 3
 KEPT = 2
 PACE = 20.0
 """How many times longer than a save the time between two is, at least: a large network takes seconds to write."""

@@ -98,7 +98,7 @@ class _Fused(torch.autograd.Function):
     ) -> Tensor:
         student = Head(*parts)
         sums = _Sums(student, ctx.needs_input_grad[4:] if wanted else [False] * 3)
-        step = min(len(share), rows_of_a_block(len(student.weight)))
+        step = max(1, min(len(share), rows_of_a_block(len(student.weight))))
         room = [one.weight.new_empty(step, len(one.weight)) if isinstance(one, Head) else one for one in others]
         logits = student.weight.new_empty(step, len(student.weight))
         total = torch.zeros((), device=share.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +14,9 @@ from torch.nn.parallel import DistributedDataParallel
 from limbeck.errors import NoSuchName, UserError
 from limbeck.objective import Objective
 from limbeck.taps import BIAS, HIDDEN, INPUT, WEIGHT, Taps
+from limbeck.threat import ATTACKED
 from limbeck.types import Array, Signals
+from limbeck.weight import Source
 
 Said = Mapping[str, Tensor]
 
@@ -137,29 +140,66 @@ def knower(
     return answer
 
 
+class Companion:
+    """A network that others learn from while it changes: it answers as it stands, in eval mode, without gradients.
+
+    Args:
+        module: that still trains, or an average of one that does.
+        taps: what is read of its inner parts.
+        batch: an example of what will come.
+        who: `average` or `peer`, for messages.
+    """
+
+    def __init__(self, module: nn.Module, taps: Taps, batch: Mapping[str, Tensor], who: str) -> None:
+        self.module, self.taps = module, taps
+        self._says = tapped(speaker(module, batch, who), taps)
+
+    def __call__(self, rows: Mapping[str, Tensor]) -> Said:
+        """What it says of these rows now."""
+        training = self.module.training
+        self.module.eval()
+        try:
+            with torch.no_grad():
+                return self._says(rows)
+        finally:
+            self.module.train(training)
+
+
 def dry_batch(
     student: nn.Module,
     objective: Objective,
     teacher: Callable[[Mapping[str, Tensor]], Said] | None,
     batch: Mapping[str, Tensor],
+    *,
+    attacked: bool = False,
 ) -> None:
     """Send one batch through everything without gradients, so that what cannot fit fails at once.
 
-    The objective's projections take their sizes here. Neither the buffers of student and
-    objective nor the random state move.
+    The objective's projections take their sizes here; the student stands for its own average and for its peers, as
+    all are of one shape. Where rows will be attacked, its answers to them are of the shape of its logits; nothing is
+    attacked here. Neither the buffers of student and objective nor the random state move.
 
     Raises:
         UserError: shapes of student and teacher that do not fit, in words.
     """
     buffers = [b for module in (student, objective) for b in module.buffers() if not nn.parameter.is_lazy(b)]
     before = [buffer.clone() for buffer in buffers]
-    with torch.random.fork_rng(), torch.no_grad(), objective.taps(student, "student") as taps:
+    with ExitStack() as opened:
+        opened.enter_context(torch.random.fork_rng())
+        opened.enter_context(torch.no_grad())
+        taps = opened.enter_context(objective.taps(student, "student"))
+        others = {who: opened.enter_context(objective.taps(student, who)) for who in objective.company}
+
+        def company(source: Source) -> list[Said]:
+            return [Companion(student, others[source], batch, source)(batch)]
+
         said = tapped(speaker(student, batch, "student"), taps)(batch)
+        said = {**said, ATTACKED: said["logits"]} if attacked else said
         known = teacher(batch) if teacher else {}
         _compare(said, known, {name for term in objective.terms for name in getattr(term, "projects", ())})
         try:
-            objective.size(said, known, batch)
-            total, _ = objective(said, known, batch)
+            objective.size(said, known, batch, company)
+            total, _ = objective(said, known, batch, company=company)
         except NoSuchName:
             raise
         except KeyError as lacking:

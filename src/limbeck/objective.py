@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 import torch
@@ -12,10 +12,22 @@ from limbeck.errors import UserError
 from limbeck.sample_weight import sample_weights
 from limbeck.taps import Taps
 from limbeck.term import Term, every
-from limbeck.weight import SampleWeight, Schedule, Weight, counts, nominal
+from limbeck.weight import SampleWeight, Schedule, Source, Weight, counts, nominal
 
 ROWS: Final = ""
 """Stands among the names of terms for the rows themselves."""
+
+Company = Callable[[Source], Sequence[Mapping[str, Tensor]]]
+"""What those beside the student say of a batch, signals by name, without gradients: its average, or each peer."""
+
+
+def nobody(source: Source) -> Sequence[Mapping[str, Tensor]]:
+    """A student that trains alone.
+
+    Raises:
+        UserError: always, for a term asked.
+    """
+    raise UserError(f"a term learns from '{source}', and the student trains alone")
 
 
 class Objective(nn.Module):
@@ -23,13 +35,15 @@ class Objective(nn.Module):
 
     A `learned` weight is exp(-s) with s descended beside the student and added to the loss, so that a
     term which stays large comes to count for less. A `balanced` one follows the gradients: it makes its
-    term's as long as that of the first term whose weight is fixed.
+    term's as long as that of the first term whose weight is fixed (of a batch in parts, in its last part).
 
     Args:
         terms: (name, term, weight); names are made unique by position.
         schedules: one mapping a term, setting -> schedule, such as of its temperature; none: all stay.
         sample_weights: one a term, what its rows count for by the teacher, beside their `weight` in the batch; none:
             all alike.
+        sources: one a term, whom it learns from; none: all from the teacher. What a term calls `teacher` is then its
+            source, and of several peers its value is the mean.
 
     Source: learned weights: Kendall, Gal, Cipolla 2018, equation 10 (with s = log sigma^2, and without
     the factors 1/2); balanced ones: after GradNorm (Chen et al. 2018) with equal rates, solved for the
@@ -42,16 +56,18 @@ class Objective(nn.Module):
         *,
         schedules: Sequence[Mapping[str, Schedule]] = (),
         sample_weights: Sequence[SampleWeight | None] = (),
+        sources: Sequence[Source] = (),
     ) -> None:
         super().__init__()
         if not terms:
             raise UserError("an objective needs at least one term")
         for name, _, weight in terms:
-            if not (isinstance(weight, str) or min(nominal(weight, 0.0), nominal(weight, 1.0)) >= 0):
+            if not min(nominal(weight, 0.0), nominal(weight, 1.0)) >= 0:
                 raise UserError(f"the weight of '{name}' is {weight}; it must be 0 or more")
             if weight == "balanced" and not any(_fixed(w) for _, _, w in terms):
                 raise UserError(f"'{name}' is balanced against the first term of a fixed weight, and there is none")
         _check_skipped(terms)
+        self.sources: list[Source] = list(sources) or ["teacher" for _ in terms]
         self.sample_weights = list(sample_weights) or [None for _ in terms]
         for (name, term, _), by in zip(terms, self.sample_weights, strict=True):
             if by is not None:
@@ -73,35 +89,53 @@ class Objective(nn.Module):
     @property
     def needs_teacher(self) -> bool:
         """Whether any term that counts does."""
-        return any(t.needs_teacher for t, w in self._pairs() if counts(w))
+        return any(term.needs_teacher for term in self._learning_from("teacher"))
+
+    @property
+    def company(self) -> frozenset[Source]:
+        """Of whom beside the teacher any term that counts learns."""
+        others: tuple[Source, ...] = ("average", "peers")
+        return frozenset(other for other in others if self._learning_from(other))
 
     @property
     def temperatures(self) -> tuple[float, ...]:
-        """Of all terms, rising; of one that is scheduled, those it starts from and ends at.
+        """Of all terms that learn from the teacher, rising; of one that is scheduled, those it starts from and ends at.
 
         How sure a teacher is, is read at 1.
         """
-        now = {t for term, _ in self._pairs() for t in term.temperatures}
-        now |= {1.0 for by in self.sample_weights if by is not None and by.by == "confidence"}
-        moving = [schedules["temperature"] for schedules in self.schedules if "temperature" in schedules]
+        theirs = [place for place, source in enumerate(self.sources) if source == "teacher"]
+        pairs, by = self._pairs(), [self.sample_weights[place] for place in theirs]
+        now = {t for place in theirs for t in pairs[place][0].temperatures}
+        now |= {1.0 for one in by if one is not None and one.by == "confidence"}
+        told = [self.schedules[place] for place in theirs]
+        moving = [schedules["temperature"] for schedules in told if "temperature" in schedules]
         return tuple(sorted(now | {end for one in moving for end in (one.start, one.end)}))
 
     @property
     def student_taps(self) -> tuple[str, ...]:
         """Paths of the student's parts that any term reads."""
-        return tuple(dict.fromkeys(path for term, _ in self._pairs() for path in term.student_taps))
+        return tuple(dict.fromkeys(path for term in self._learning_from(None) for path in term.student_taps))
 
     @property
     def teacher_taps(self) -> tuple[str, ...]:
         """Paths of the teacher's parts that any term reads."""
-        return tuple(dict.fromkeys(path for term, _ in self._pairs() for path in term.teacher_taps))
+        return self._taps_of("teacher")
 
-    def taps(self, module: nn.Module, who: Literal["student", "teacher"]) -> Taps:
-        """What its terms read of the inner parts of a student or a live teacher."""
-        terms = [term for term, weight in self._pairs() if counts(weight)]
-        heads = [path for term in terms for path in getattr(term, f"{who}_heads")]
+    def taps(self, module: nn.Module, who: Literal["student"] | Source) -> Taps:
+        """What its terms read of the inner parts of a student, of a live teacher, or of the student's company."""
+        terms = self._learning_from(None if who == "student" else who)
+        role = "student" if who == "student" else "teacher"
+        heads = [path for term in terms for path in getattr(term, f"{role}_heads")]
         skipped = [path for term in terms for path in term.skipped_heads if path in heads]
-        return Taps(module, self.student_taps if who == "student" else self.teacher_taps, heads, skipped)
+        return Taps(module, self.student_taps if who == "student" else self._taps_of(who), heads, skipped)
+
+    def _taps_of(self, source: Source) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(path for term in self._learning_from(source) for path in term.teacher_taps))
+
+    def _learning_from(self, source: Source | None) -> list[Term]:
+        """The terms that count, of one source or of all."""
+        told = zip(self._pairs(), self.sources, strict=True)
+        return [term for (term, weight), own in told if counts(weight) and source in (None, own)]
 
     def _pairs(self) -> list[tuple[Term, Weight]]:
         return [(term, weight) for term, weight in zip(self.terms, self.weights, strict=True) if isinstance(term, Term)]
@@ -113,19 +147,33 @@ class Objective(nn.Module):
             for name, schedule in schedules.items():
                 setattr(term, name, schedule.at(progress))
 
-    def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
-        """Let every term build what hangs on shapes."""
-        for term, _ in self._pairs():
-            term.size(student, teacher, batch)
+    def size(
+        self,
+        student: Mapping[str, Tensor],
+        teacher: Mapping[str, Tensor],
+        batch: Mapping[str, Tensor],
+        company: Company = nobody,
+    ) -> None:
+        """Let every term that counts build what hangs on shapes."""
+        for place, (term, weight) in enumerate(self._pairs()):
+            if counts(weight):
+                term.size(student, self._heard(place, teacher, company)[0], batch)
 
-    def denominators(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def denominators(
+        self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor], company: Company = nobody
+    ) -> dict[str, Tensor]:
         """What each term's mean over these rows is divided by, of terms that count now; as `ROWS`, how many rows."""
-        found = {
-            name: term.denominator(teacher, self._weighed(place, teacher, batch))
-            for place, (name, (term, weight)) in enumerate(zip(self.names, self._pairs(), strict=True))
-            if nominal(weight, self.progress) != 0
-        }
+        found = {}
+        for place, (name, (term, weight)) in enumerate(zip(self.names, self._pairs(), strict=True)):
+            if nominal(weight, self.progress) != 0:
+                heard = self._heard(place, teacher, company)[0]
+                found[name] = term.denominator(heard, self._weighed(place, heard, batch))
         return {**found, ROWS: every(teacher, batch).sum()}
+
+    def _heard(self, place: int, teacher: Mapping[str, Tensor], company: Company) -> Sequence[Mapping[str, Tensor]]:
+        """What a term's source says: the teacher, or each of those beside the student."""
+        source = self.sources[place]
+        return (teacher,) if source == "teacher" else company(source)
 
     def forward(
         self,
@@ -133,6 +181,7 @@ class Objective(nn.Module):
         teacher: Mapping[str, Tensor],
         batch: Mapping[str, Tensor],
         shares: Mapping[str, Tensor] | None = None,
+        company: Company = nobody,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """The weighted sum, and each term's own value. A term of weight 0 is not computed.
 
@@ -145,28 +194,37 @@ class Objective(nn.Module):
             shares: where these rows are a part of a batch, what share of each of the batch's `denominators` is
                 theirs: the weighted sums of all parts then add up to that of the batch. The terms' own values are
                 those of the part.
+            company: what those beside the student say, of terms that learn from them.
         """
         here = next((tensor.device.type for tensor in student.values()), "cpu")
         with torch.autocast(here, enabled=False):
-            return self._sum(student, teacher, batch, shares)
+            values = self._values(student, teacher, batch, company)
+            return self._sum(values, shares), values
 
-    def _sum(
+    def _values(
         self,
         student: Mapping[str, Tensor],
         teacher: Mapping[str, Tensor],
         batch: Mapping[str, Tensor],
-        shares: Mapping[str, Tensor] | None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        company: Company,
+    ) -> dict[str, Tensor]:
+        """Each term's own value, of terms that count now."""
         values: dict[str, Tensor] = {}
-        total: Any = None
         for place, (name, (term, weight)) in enumerate(zip(self.names, self._pairs(), strict=True)):
-            factor = nominal(weight, self.progress)
-            if factor == 0:
+            if nominal(weight, self.progress) == 0:
                 continue
-            values[name] = value = term(student, teacher, self._weighed(place, teacher, batch))
-            if shares is not None:
-                value = value * shares[name]
-            counted = value * factor
+            heard = self._heard(place, teacher, company)
+            each = [term(student, said, self._weighed(place, said, batch)) for said in heard]
+            values[name] = each[0] if len(each) == 1 else torch.stack(each).mean()
+        return values
+
+    def _sum(self, values: Mapping[str, Tensor], shares: Mapping[str, Tensor] | None) -> Tensor:
+        total: Any = None
+        for place, (name, weight) in enumerate(zip(self.names, self.weights, strict=True)):
+            if name not in values:
+                continue
+            value = values[name] if shares is None else values[name] * shares[name]
+            counted = value * nominal(weight, self.progress)
             if weight == "learned":
                 doubt = self.doubt[place]
                 counted = torch.exp(-doubt) * value + (doubt if shares is None else doubt * shares[ROWS])
@@ -175,7 +233,7 @@ class Objective(nn.Module):
             total = counted if total is None else total + counted
         if total is None:
             raise UserError("every term of the objective has weight 0")
-        return total, values
+        return torch.as_tensor(total)
 
     def _weighed(self, place: int, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The batch as a term sees it: its rows' weights times what they count for by the teacher."""
@@ -210,6 +268,8 @@ class Objective(nn.Module):
         total: Any = None
         if any(self.sample_weights):
             raise UserError("sample_weight is of one loss's rows, and a fitted student has one target; leave it out")
+        if self.company:
+            raise UserError("a student that is fitted in one go has no average and no peers; learn from the teacher")
         weights = [nominal(weight, 1.0) for weight in self.weights]
         for name, (term, _), weight in zip(self.names, self._pairs(), weights, strict=True):
             if weight == 0:

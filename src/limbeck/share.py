@@ -9,18 +9,32 @@ import torch
 from torch import Tensor
 
 from limbeck.live import Said
-from limbeck.objective import Objective
+from limbeck.objective import Company, Objective, nobody
+from limbeck.weight import Source
 
 
 class Later(Mapping[str, Tensor]):
-    """What a teacher says of some rows; it is asked once, at the first look.
+    """What a teacher, and those beside the student, say of some rows; each is asked once, at the first look.
 
     Args:
         ask: the teacher, of these rows.
+        others: those beside the student, of these rows.
     """
 
-    def __init__(self, ask: Callable[[], Said]) -> None:
+    def __init__(self, ask: Callable[[], Said], others: Company = nobody) -> None:
         self._ask = ask
+        self._others = others
+        self._told: dict[Source, Sequence[Mapping[str, Tensor]]] = {}
+
+    def company(self, source: Source) -> Sequence[Mapping[str, Tensor]]:
+        """What those beside the student say."""
+        if source not in self._told:
+            self._told[source] = self._others(source)
+        return self._told[source]
+
+    def later(self, source: Source) -> Sequence[Mapping[str, Tensor]]:
+        """The first of those beside the student, who is asked at the first look."""
+        return [Later(lambda: self.company(source)[0])]
 
     @cached_property
     def said(self) -> Said:
@@ -63,7 +77,7 @@ def shares_of(
         One mapping a part, as `Objective.forward` takes it; 0 where nothing counts at all.
     """
     with torch.no_grad():
-        counted = [objective.denominators(said, part) for part, said in parts]
+        counted = [objective.denominators(said, part, said.later) for part, said in parts]
         amounts = torch.stack([torch.stack([*one.values()]) for one in counted])
         totals = gather(amounts.sum(0))
         shares = torch.where(totals > 0, amounts / totals, 0.0)

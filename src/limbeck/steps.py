@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from limbeck.errors import UserError
 from limbeck.term import RowTerm, every
@@ -79,6 +80,28 @@ def by_step(
     if MASK not in batch:
         return losses.reshape(tensors[0].shape[:2]).mean(1)
     return losses.new_zeros(len(tensors[0])).index_add(0, owner, losses)
+
+
+def negative_log_likelihood(logits: Tensor, ids: Tensor) -> Tensor:
+    """-log softmax of the id at each step, summed over the steps that have one.
+
+    Args:
+        logits: raw, (B, T, V).
+        ids: (B, T), below 0 where there is none.
+
+    Returns:
+        (B,), nats.
+
+    >>> round(negative_log_likelihood(torch.zeros(1, 3, 4), torch.tensor([[2, 0, -1]])).item(), 4)  # twice log 4
+    2.7726
+    """
+    there = ids >= 0
+    if bool(there.all()):  # then nothing need be gathered
+        losses = functional.cross_entropy(logits.flatten(0, 1).float(), ids.flatten().long(), reduction="none")
+        return losses.view(ids.shape).sum(1)
+    # Only steps that count are computed, so that nothing at a padded place can spoil a gradient.
+    losses = functional.cross_entropy(logits[there].float(), ids[there].long(), reduction="none")
+    return losses.new_zeros(len(ids)).index_add(0, there.nonzero()[:, 0], losses)
 
 
 def flat(tensors: Sequence[Tensor], batch: Mapping[str, Tensor], *, axes: int = 1) -> tuple[Sequence[Tensor], Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 from limbeck.errors import UserError
 
@@ -71,6 +71,9 @@ class SampleWeight:
             raise UserError(f"floor is {self.floor}; it must be between 0 and 1")
 
 
+Source = Literal["teacher", "average", "peers"]
+"""Whom a loss learns from: the teacher, the student's own averaged weights, or networks that train beside it."""
+
 Found = Literal["learned", "balanced"]
 """`learned`: by the term's own uncertainty; `balanced`: so that its gradient is as long as the first fixed term's."""
 
@@ -81,6 +84,8 @@ def nominal(weight: Weight, progress: float) -> float:
     """A weight as a number when this share of all steps is done; one that is found counts as 1."""
     if isinstance(weight, Schedule):
         return weight.at(progress)
+    if isinstance(weight, str) and weight not in get_args(Found):
+        raise UserError(f"a weight is '{weight}'; it must be a number, a schedule, {' or '.join(get_args(Found))}")
     return 1.0 if isinstance(weight, str) else weight
 
 

@@ -64,3 +64,17 @@ def test_it_reads_the_crossed_logits_and_leaves_out_pictures_without_boxes() -> 
     assert own.item() == pytest.approx(sum(naive(student, teacher)) / 2, rel=1e-4)
     with pytest.raises(UserError, match="focus is -1"):
         CrossHead(focus=-1.0)
+
+
+@pytest.mark.parametrize("focus", [0.0, 0.5, 1.0, 2.0])
+def test_its_gradient_is_that_of_its_formula(focus: float) -> None:
+    torch.manual_seed(0)
+    student, teacher = torch.randn(2, 3, 4, requires_grad=True), torch.randn(2, 3, 4)
+    wide = student.detach().double().requires_grad_()
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(wide, teacher.double().sigmoid(), reduction="none")
+    naive = ((wide.sigmoid() - teacher.double().sigmoid()).abs() ** focus * entropy).sum(2).mean()
+    found, wanted = (
+        torch.autograd.grad(x, z)[0]
+        for x, z in ((cross_head(student, teacher, focus=focus).mean(), student), (naive, wide))
+    )
+    torch.testing.assert_close(found.double(), wanted, rtol=1e-4, atol=1e-6)

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from limbeck.errors import UserError
 from limbeck.losses.fit_net import FitNet, fit_net
 from tests.losses import hidden, laws
 
@@ -61,3 +62,13 @@ def test_extreme_states_give_finite_values_and_gradients(shape: tuple[int, ...])
 @pytest.mark.parametrize("shape", [(3, 5), (2, 3, 4), (2, 3, 2, 2)])
 def test_the_slope_is_that_of_the_value(shape: tuple[int, ...]) -> None:
     laws.slope_is_that_of_the_value(fit_net, *laws.drawn(*shape))
+
+
+def test_states_may_be_compared_as_they_are() -> None:
+    mine, theirs = laws.drawn(4, 6)
+    term = hidden.sized(FitNet(student="a", teacher="b", project=False), mine, theirs)
+    assert not list(term.parameters())
+    value = term({"hidden.a": mine}, {"hidden.b": theirs}, {})
+    torch.testing.assert_close(value, (mine - theirs).square().mean())
+    with pytest.raises(UserError, match="width 6 and the teacher's 5"):
+        hidden.sized(FitNet(student="a", teacher="b", project=False), mine, theirs[:, :5])

@@ -65,5 +65,5 @@ def test_rankers_have_a_head_that_can_be_tapped_and_skipped(way: str) -> None:
 def test_knowledge_of_all_items_and_losses_of_no_list_are_refused() -> None:
     with pytest.raises(UserError, match="label with 'top'"):
         LinearCandidates(student="head")(student(), {"scores": torch.zeros(B, N)}, {})
-    with pytest.raises(UserError, match="no setting"):
+    with pytest.raises(UserError, match="no loss of a row's list"):
         LinearCandidates(student="head", ranking="kl")

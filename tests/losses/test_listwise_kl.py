@@ -159,7 +159,9 @@ def test_candidates_are_the_list_for_both(mask_seen: bool) -> None:
     found = ListwiseKl(temperature=2.0, mask_seen=mask_seen)(
         {"scores": student}, {"scores.ids": ids.int(), "scores.values": values}, {"targets": seen}
     )
-    assert found.item() == pytest.approx(naive(student, kept, 2.0, gone).item(), rel=1e-5)
+    left = [any(kept[i, j] > -math.inf and j not in gone[i] for j in range(12)) for i in range(5)]
+    assert sum(left) == 4  # the second row has nothing left, and does not count
+    assert found.item() == pytest.approx(naive(student, kept, 2.0, gone).item() * 5 / 4, rel=1e-5)
 
 
 def test_a_weight_of_zero_is_an_absent_term() -> None:
@@ -190,3 +192,15 @@ def test_the_slope_is_that_of_the_value() -> None:
     laws.slope_is_that_of_the_value(lambda s, t: rows_of_listwise_kl(s, t, temperature=2.0), student, teacher)
     seen = torch.tensor([[0, -1], [1, 4], [-1, -1]])
     laws.slope_is_that_of_the_value(lambda s, t: rows_of_listwise_kl(s, t, seen=seen), student, teacher)
+
+
+def test_a_row_whose_every_item_is_seen_does_not_count() -> None:
+    torch.manual_seed(0)
+    scores, teacher = torch.randn(2, 4), torch.randn(2, 4)
+    targets = torch.tensor([[0, -1, -1, -1], [0, 1, 2, 3]])
+    one = ListwiseKl()({"scores": scores[:1]}, {"scores": teacher[:1]}, {"targets": targets[:1]})
+    both = ListwiseKl()({"scores": scores}, {"scores": teacher}, {"targets": targets})
+    torch.testing.assert_close(both, one)
+    ids = torch.arange(4).expand(2, 4)
+    cut = {"scores.ids": ids, "scores.values": teacher}
+    torch.testing.assert_close(ListwiseKl()({"scores": scores}, cut, {"targets": targets}), one)

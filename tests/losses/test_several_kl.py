@@ -74,19 +74,19 @@ def test_a_teacher_that_errs_less_on_the_label_counts_for_more() -> None:
     assert confidence(teachers[:, :1], torch.tensor([0, -1])).tolist() == [[1.0], [1.0]]
 
 
-def test_weights_are_fixed_by_confidence_or_by_route() -> None:
+def test_weights_are_fixed_by_confidence_or_as_the_ensemble_has_them() -> None:
     student, first, second = drawn(3, 5, count=3)
     teachers = torch.stack([first, second], 1)
-    label, route = torch.tensor([0, 4, -1]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
-    said: Any = {"logits": student}, {"logits.0": first, "logits.1": second}, {"label": label, "route": route}
+    label, share = torch.tensor([0, 4, -1]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.3, 0.7]])
+    said: Any = {"logits": student}, {"logits.0": first, "logits.1": second, "share": share}, {"label": label}
     equal = SeveralKl()(*said).item()
     assert equal == pytest.approx(sum(naive(student, teachers, torch.ones(3, 2))) / 3, rel=1e-4)
     fixed = SeveralKl(weights=(1.0, 3.0))(*said).item()
     assert fixed == pytest.approx(sum(naive(student, teachers, torch.tensor([[1.0, 3.0]] * 3))) / 3, rel=1e-4)
     sure = SeveralKl(by="confidence")(*said).item()
     assert sure == pytest.approx(sum(naive(student, teachers, confidence(teachers, label))) / 3, rel=1e-4)
-    routed = SeveralKl(by="route")(*said).item()  # the last row has no route, so it does not count
-    assert routed == pytest.approx(sum(naive(student[:2], teachers[:2], route[:2])) / 2, rel=1e-4)
+    told = SeveralKl(by="ensemble")(*said).item()
+    assert told == pytest.approx(sum(naive(student, teachers, share)) / 3, rel=1e-4)
     check_loss(SeveralKl())
     check_loss(SeveralKl(by="confidence"))
 
@@ -100,6 +100,6 @@ def test_missing_teachers_and_weights_that_do_not_fit_are_refused() -> None:
     with pytest.raises(UserError, match="one is above 0"):
         SeveralKl(weights=(0.0, 0.0))
     with pytest.raises(UserError, match="weights go with fixed"):
-        SeveralKl(by="route", weights=(1.0, 1.0))
+        SeveralKl(by="ensemble", weights=(1.0, 1.0))
     with pytest.raises(UserError, match="by is 'luck'"):
         SeveralKl(by="luck")  # type: ignore[arg-type]

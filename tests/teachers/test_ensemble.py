@@ -164,7 +164,7 @@ def test_what_each_member_says_is_said_as_well_where_that_is_wanted():
         ),
         ([Says(("a",)), Says(("b",), {"logits": "scores"})], "logits", "of different kinds: logits, scores"),
         ([Says(("a",))], "ranks", "'ranks' suits rankings"),
-        ([Says(("a",), {"logits": "values"})], "logits", "is of kind values"),
+        ([Says(("a",), {"logits": "embedding"})], "logits", "is of kind embedding"),
         ([Says(("a",), {"logits.ids": "logits", "logits": "logits"})], "logits", "tells only the best of 'logits'"),
     ],
 )
@@ -195,3 +195,35 @@ def test_brought_members_are_opened_by_name(tmp_path):
         Ensemble(({"model": "ease"},)).open(problem, tmp_path)
     with pytest.raises(UserError, match="'members' is empty"):
         Ensemble(())
+
+
+def test_a_column_sends_rows_to_one_member_and_the_others_are_for_all():
+    table = pa.table({"a": [1.0, 2.0, 3.0], "b": [0.0, 5.0, -1.0], "language": ["en", "zh", "fr"]})
+    rows = Rows(table, np.arange(3), "shop")
+    members = [Says(("a",)), Says(("b",))]
+    made = Ensemble(({}, {}), weights=(3.0, 1.0), space="logits", apart=True, route="language", to={"en": 0, "zh": 1})
+    problem = Problem(rows, rows, rows, Axis("label", ("no", "yes")), ("a", "b"))
+    joined = made.bind(members, problem)
+    assert joined.reads == ("a", "b", "language")
+    said = joined(rows.batch(joined.reads))
+    assert said["share"].tolist() == [[1.0, 0.0], [0.0, 1.0], [0.75, 0.25]]
+    assert said["logits"][:, 1].tolist() == [1.0, 5.0, 0.75 * 3 - 0.25]
+    assert said.kinds["share"] == "values"
+    check_teacher(joined, rows)
+    plain = Ensemble(({}, {}), space="logits", apart=True).bind(members, problem)
+    assert plain.fingerprint != joined.fingerprint
+    with pytest.raises(UserError, match="route is 'tongue'; the rows have a, b, language"):
+        Ensemble(({}, {}), route="tongue", to={"en": 0}).bind(members, problem)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"route": "language"}, "give both"),
+        ({"to": {"en": 0}}, "give both"),
+        ({"route": "language", "to": {"en": 2}}, "there are members 0 to 1"),
+    ],
+)
+def test_routes_that_lead_nowhere_are_refused(settings, words):
+    with pytest.raises(UserError, match=words):
+        Ensemble(({}, {}), **settings)

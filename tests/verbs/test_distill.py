@@ -769,8 +769,8 @@ def test_shapes_that_do_not_fit_are_told_before_any_step() -> None:
 
 def test_a_dry_batch_moves_neither_buffers_nor_the_random_state() -> None:
     class Unsized(Objective):
-        def forward(self, student: Any, teacher: Any, batch: Any) -> Any:
-            return super().forward(student, teacher, batch)[0].expand(2), {}
+        def forward(self, *said: Any, **company: Any) -> Any:
+            return super().forward(*said, **company)[0].expand(2), {}
 
     student = built(Net)
     before = copy.deepcopy(student.state_dict())

@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 from torch import nn
 from limbeck.loader import TableLoader
 from limbeck.losses.cross_entropy import CrossEntropy
+from limbeck.losses.fit_net import FitNet
 from limbeck.losses.kl import Kl
 from limbeck.objective import Objective
 from limbeck.recipe import Training
@@ -63,16 +64,21 @@ student, teacher = Stepped() if uneven else nn.Linear(4, 2), Stepped() if uneven
 terms, by = [("hard", Scaled(), 1.0)], [None]
 if uneven:
     terms += [("kl", Kl(), "learned"), ("steps", Kl(signal="steps"), 0.5)]
-    by += [SampleWeight("correctness"), None]
-objective = Objective(terms, sample_weights=by)
-training = Training(epochs=3, batch_size=8, accumulate=accumulate, learning_rate=0.05, clip=1.0, device="cpu")
+    terms += [("hidden", FitNet(student="row", teacher="steps"), 0.2), ("average", Kl(), 0.3), ("peers", Kl(), 0.3)]
+    by += [SampleWeight("correctness"), None, None, None, None]
+sources = ["teacher"] * 4 + ["average", "peers"] if uneven else []
+objective = Objective(terms, sample_weights=by, sources=sources)
+peers = [Stepped()] if uneven else []
+ema = 0.9 if uneven else None
+training = Training(ema=ema, epochs=3, batch_size=8, accumulate=accumulate, learning_rate=0.05, clip=1.0, device="cpu")
 loader = TableLoader({"input": x, **columns}, np.arange(33), batch_size=8, seed=4)
 loader.tensors["x"] = loader.tensors.pop("input")
 validate = lambda kept: float((kept.row if uneven else kept)(torch.from_numpy(x)).detach().std())
 watch = Watch(validate=validate, folder=Path(sys.argv[1]).parent / "c")
-taught = distill(student, loader, teacher=teacher, objective=objective, training=training, watch=watch)
+taught = distill(student, loader, teacher=teacher, objective=objective, training=training, watch=watch, peers=peers)
 curves = {name: torch.tensor(values) for name, values in taught.terms.items() if "norm" not in name}
 said = {**student.state_dict(), **objective.state_dict(), **curves}
+said |= {f"peer.{k}": v for peer in peers for k, v in peer.state_dict().items()}
 import torch.distributed as d
 if not d.is_initialized() or d.get_rank() == 0:
     save_file({k: v.contiguous() for k, v in said.items()}, sys.argv[1])

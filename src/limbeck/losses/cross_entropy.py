@@ -45,25 +45,27 @@ class CrossEntropy(RowTerm):
     Args:
         label_smoothing: share of a label that is spread evenly over all classes, in [0, 1).
         signal: the name of the logits.
+        truth: the name of the labels: a student of several tasks has one such loss for each head.
     """
 
     paper: ClassVar[str] = "Szegedy et al. 2016"
     needs_teacher = False
 
-    def __init__(self, *, label_smoothing: float = 0.0, signal: str = "logits") -> None:
+    def __init__(self, *, label_smoothing: float = 0.0, signal: str = "logits", truth: str = "label") -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise UserError(f"label_smoothing is {label_smoothing}; it must be at least 0 and below 1")
         self.label_smoothing = label_smoothing
         self.signal = signal
+        self.truth = truth
 
     def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Nats a row."""
-        return cross_entropy(student[self.signal], batch["label"], label_smoothing=self.label_smoothing)
+        return cross_entropy(student[self.signal], batch[self.truth], label_smoothing=self.label_smoothing)
 
     def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         """Rows without a label do not count."""
-        return batch["label"] >= 0
+        return batch[self.truth] >= 0
 
     def target(
         self,
@@ -71,7 +73,7 @@ class CrossEntropy(RowTerm):
         batch: Mapping[str, Tensor],
     ) -> Tensor:
         """The labels one-hot (B, C), smoothed; rows without a label are 0. `outputs` in the batch is C."""
-        label, classes = batch["label"], int(batch["outputs"][0])
+        label, classes = batch[self.truth], int(batch["outputs"][0])
         hot = functional.one_hot(label.clamp(min=0), classes).float()
         smooth = (1 - self.label_smoothing) * hot + self.label_smoothing / classes
         return smooth * (label >= 0).unsqueeze(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from limbeck.setting import at_least_zero
+from limbeck.slope import sloped, wide
 from limbeck.term import RowTerm, every, over_places
 
 
@@ -30,12 +32,24 @@ def cross_head(student: Tensor, teacher: Tensor, counts: Tensor | None = None, *
     >>> round(cross_head(torch.zeros(1, 1, 2), torch.zeros(1, 1, 2)).item(), 6)
     0.0
     """
-    logits, wanted = student.float(), torch.sigmoid(teacher.detach().float())
-    losses = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
-    # A root of 0 would have no gradient; below it nothing is lost anyway.
-    apart = (torch.sigmoid(logits) - wanted).abs().clamp(min=1e-12)
-    losses = (apart.pow(focus) * losses).sum(2)
+    losses = sloped(partial(_focal, focus=focus), axis=-1)(student, teacher)
     return over_places(losses, counts)
+
+
+def _focal(student: Tensor, teacher: Tensor, *, focus: float) -> tuple[Tensor, Callable[[], Tensor]]:
+    logits = wide(student)
+    said, wanted = torch.sigmoid(logits), torch.sigmoid(wide(teacher))
+    entropy = functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    apart = said - wanted
+    size = apart.abs()
+    weight = size if focus == 1 else size.pow(focus)
+
+    def slope() -> Tensor:
+        # A root of 0 would have no gradient; below it nothing is lost anyway.
+        steep = apart.sign() if focus == 1 else focus * size.clamp(min=1e-12).pow(focus - 1) * apart.sign()
+        return (said.addcmul_(said, said, value=-1)).mul_(steep).mul_(entropy).addcmul_(weight, apart)
+
+    return torch.linalg.vecdot(weight, entropy), slope
 
 
 class CrossHead(RowTerm):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from limbeck.projection import axis
+from limbeck.errors import UserError
+from limbeck.projection import Resized, axis, width
 from limbeck.slope import sloped, wide
 from limbeck.term import HiddenRowTerm
 
@@ -51,10 +52,25 @@ class FitNet(HiddenRowTerm):
     |---|---|
     | `hidden.<path>` (B, D), (B, T, D) or (B, C, H, W) | student, teacher |
     | `mask` (B, T), where tokens are padded | batch |
+
+    Args:
+        project: map the student's states first; without, they must be as wide as the teacher's, as those of the
+            model `borrowed_classifier` are, whose projection is its own.
     """
 
     group: ClassVar[str] = "feature"
     paper: ClassVar[str] = "Romero et al. 2015"
+
+    def __init__(self, *, student: str | Sequence[str], teacher: str | Sequence[str], project: bool = True) -> None:
+        super().__init__(student=student, teacher=teacher)
+        self.project = project
+
+    def _projection(self, student: Sequence[int], teacher: Sequence[int]) -> nn.Module:
+        if self.project:
+            return super()._projection(student, teacher)
+        if width(student) != width(teacher):
+            raise UserError(f"the student's states have width {width(student)} and the teacher's {width(teacher)}")
+        return Resized()
 
     def pair(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Squared units a place."""

@@ -69,3 +69,8 @@ class HardQuantile(RowTerm):
         """The steps of each row that count; 1 where all do, or there are none."""
         stepped = MASK in batch and batch[self.truth].ndim > 1
         return steps_of(batch) if stepped else every(teacher, batch)
+
+    def target(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor | None:
+        """What happened, (B,) or (B, T), NaN at steps that do not count."""
+        truth = batch[self.truth].float()
+        return torch.where(batch[MASK].bool(), truth, torch.nan) if MASK in batch and truth.ndim > 1 else truth

@@ -11,7 +11,7 @@ from limbeck import parts
 from limbeck.candidate import told
 from limbeck.errors import UserError
 from limbeck.head import head_of, picked
-from limbeck.term import RowTerm
+from limbeck.term import RowTerm, Term
 
 
 class LinearCandidates(RowTerm):
@@ -53,9 +53,13 @@ class LinearCandidates(RowTerm):
         self.skipped_heads = self.student_heads if alone else ()
         self.mask_seen = mask_seen
         self.signal = signal
-        inner = parts.make("losses", ranking, {**(settings or {}), "mask_seen": False, "signal": signal})
-        if not isinstance(inner, RowTerm):
-            raise UserError(f"ranking is '{ranking}', which is no loss of a row's list; take one such as listwise_kl")
+        own = parts.settings_of(parts.get("losses", ranking))
+        bare = {"mask_seen": False} if "mask_seen" in own else {}
+        inner = parts.make("losses", ranking, {**(settings or {}), **bare, "signal": signal})
+        if not isinstance(inner, RowTerm) or type(inner).size is not Term.size:
+            raise UserError(
+                f"ranking is '{ranking}', which is no loss of a row's list alone; take one such as listwise_kl"
+            )
         self.ranking = inner
 
     def rows(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:

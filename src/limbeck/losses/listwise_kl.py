@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from limbeck.bucketed import LOW
+from limbeck.candidate import told
 from limbeck.divergence import FLOOR, of_relative_entropy, tempered
 from limbeck.errors import UserError
 from limbeck.piecewise import piecewise
 from limbeck.slope import sloped, wide
-from limbeck.term import RowTerm
+from limbeck.term import RowTerm, every
 
 
 def listwise_kl(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, seen: Tensor | None = None) -> Tensor:
@@ -83,6 +84,14 @@ class ListwiseKl(RowTerm):
         """Nats a row, 0 where no item is left."""
         scores = student[self.signal]
         return self._losses(scores, teacher, batch["targets"] if self.mask_seen else None)
+
+    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
+        """A row with no item left does not count."""
+        if f"{self.signal}.ids" in teacher:
+            seen = batch["targets"] if self.mask_seen else None
+            return told(teacher, signal=self.signal, seen=seen)[0].amax(1) > float("-inf")
+        items = teacher[self.signal].shape[1]
+        return (batch["targets"] >= 0).sum(1) < items if self.mask_seen else every(teacher, batch)
 
     def _losses(self, scores: Tensor, teacher: Mapping[str, Tensor], seen: Tensor | None) -> Tensor:
         if f"{self.signal}.ids" not in teacher:

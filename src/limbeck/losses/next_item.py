@@ -7,9 +7,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from limbeck.encoder import RESERVED
+from limbeck.steps import negative_log_likelihood
 from limbeck.term import RowTerm
 
 
@@ -26,12 +26,7 @@ def next_item(steps: Tensor, history: Tensor) -> Tensor:
     Source: Kang and McAuley 2018 (SASRec) with the full softmax in place of sampled negatives, as
     Klenitskiy and Vasilev 2023 recommend.
     """
-    following = history[:, 1:]
-    there = following >= RESERVED
-    chosen = steps[:, :-1][there].float()
-    losses = functional.cross_entropy(chosen, following[there] - RESERVED, reduction="none")
-    row = there.nonzero()[:, 0]
-    return torch.zeros(len(history), device=losses.device).index_add(0, row, losses)
+    return negative_log_likelihood(steps[:, :-1], history[:, 1:] - RESERVED)
 
 
 class NextItem(RowTerm):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from limbeck.bucketed import LOW, bucketed, tail_at
-from limbeck.divergence import Divergence, forward_kl, relative_entropy
+from limbeck.bucketed import LOW, tail_at
+from limbeck.divergence import Divergence, forward_kl, tempered
 from limbeck.errors import UserError
 from limbeck.piecewise import RowLoss
+from limbeck.slope import sloped
 
 
 def sampled_kl(
@@ -46,23 +47,47 @@ def sampled_kl(
     >>> sampled_kl(values, ids, values, torch.zeros(1), top=1).abs().item() < 1e-6
     True
     """
-    best, drawn = ids[:, :top], ids[:, top:]
-    there, tail = drawn >= 0, tail.detach().float().clamp(0.0, 1.0)
-    p_log = torch.log_softmax((values.detach().float() / temperature).masked_fill(ids < 0, LOW), 1)[:, top:]
+    return temperature * sloped(partial(_sampled, top=top, temperature=temperature))(student, ids, values, tail)
+
+
+def _sampled(
+    student: Tensor, ids: Tensor, values: Tensor, tail: Tensor, *, top: int, temperature: float
+) -> tuple[Tensor, Callable[[], Tensor]]:
+    scaled, there, tail = tempered(student, temperature), ids >= 0, tail.float().clamp(0.0, 1.0)
+    p_log = torch.log_softmax((values.float() / temperature).masked_fill(~there, LOW), 1)
     p_log = (p_log + torch.log1p(-tail.clamp(max=1 - 1e-7)).unsqueeze(1)).masked_fill(~there, LOW)
-    p = p_log.exp()
-    rest = (tail + p.sum(1)).clamp(max=1.0)
-    mine, theirs = bucketed(student, best, values[:, :top], rest, temperature=temperature)
-    q_log = torch.log_softmax(student.float() / temperature, 1).gather(1, drawn.clamp(min=0))
-    q_log = q_log - mine[:, -1:] / temperature
-    within = torch.where(p > 0, p * (p_log - rest.clamp(min=1e-30).log().unsqueeze(1) - q_log), 0.0)
-    quiet = torch.where(there, rest.unsqueeze(1) * q_log.exp() - p, 0.0)
+    p, rest = p_log.exp(), (tail + p_log[:, top:].exp().sum(1)).clamp(max=1.0)
+    rest_log = rest.clamp(min=1e-30).log()
+    q, whole = _shares(scaled)
+    # Without the best; nothing is struck out by a place of -1.
+    least = torch.where(there[:, :top], LOW, torch.inf).to(scaled.dtype)
+    within, others = _shares(scaled.scatter_reduce(1, ids[:, :top].clamp(min=0), least, "amin"))
+    # Where no class is left over, rounding may still have left the teacher some tail: the price is bounded.
+    q_rest = (others - whole).clamp(min=-1e4)
+    q_log = scaled.gather(1, ids.clamp(min=0)) - whole.unsqueeze(1)
+    merged = torch.where(p > 0, p * (p_log - q_log), 0.0)[:, :top].sum(1) + rest * (rest_log - q_rest)
+    best, drawn = p[:, :top], p[:, top:]
+    q_drawn, p_drawn = q_log[:, top:] - q_rest.unsqueeze(1), p_log[:, top:] - rest_log.unsqueeze(1)
     # Where nothing is left outside, all were drawn: each stands for itself, and no noise is to be quieted.
     sampled = tail > 0
-    weight = torch.where(sampled, (student.shape[1] - (best >= 0).sum(1)) / there.sum(1).clamp(min=1), 1.0)
-    within = (within + torch.where(sampled.unsqueeze(1), quiet, 0.0)).sum(1)
-    merged = relative_entropy(*(torch.log_softmax(x / temperature, 1) for x in (theirs, mine)))
-    return temperature**2 * (merged + weight * within)
+    weight = torch.where(sampled, (student.shape[1] - there[:, :top].sum(1)) / there[:, top:].sum(1).clamp(min=1), 1.0)
+    noisy = there[:, top:] & sampled.unsqueeze(1)
+    quiet = torch.where(noisy, rest.unsqueeze(1) * q_drawn.exp() - drawn, 0.0)
+    each = torch.where(drawn > 0, drawn * (p_drawn - q_drawn), 0.0) + quiet
+
+    def slope() -> Tensor:
+        pull = weight.unsqueeze(1) * torch.where(noisy, quiet, -drawn)
+        down = torch.where(others - whole > -1e4, -rest - pull.sum(1), 0.0)
+        found = q.addcmul_(within, down.unsqueeze(1))
+        return found.scatter_add_(1, ids.clamp(min=0), torch.cat([-best, pull], 1).to(found.dtype))
+
+    return temperature * (merged + weight * each.sum(1)), slope
+
+
+def _shares(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Softmax, and the logarithm of the sum, which is that of the greatest less the logarithm of its share."""
+    share = torch.softmax(logits, 1)
+    return share, logits.amax(1) - share.amax(1).log()
 
 
 class SampledKl(Divergence):

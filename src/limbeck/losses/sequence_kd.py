@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional
 
 from limbeck.errors import UserError
+from limbeck.steps import negative_log_likelihood
 from limbeck.term import RowTerm
 
 
@@ -30,10 +30,7 @@ def sequence_kd(student: Tensor, tokens: Tensor) -> Tensor:
     """
     if tokens.shape != student.shape[:2]:
         raise UserError(f"the tokens have shape {tuple(tokens.shape)}, the student's steps {tuple(student.shape[:2])}")
-    there = tokens >= 0
-    # Only steps that count are computed, so that nothing at a padded place can spoil a gradient.
-    losses = functional.cross_entropy(student[there].float(), tokens[there].long(), reduction="none")
-    return losses.new_zeros(len(tokens)).index_add(0, there.nonzero()[:, 0], losses)
+    return negative_log_likelihood(student, tokens)
 
 
 class SequenceKd(RowTerm):

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
-from limbeck.divergence import relative_entropy, softened
+from limbeck.divergence import FLOOR, likelihood, softened
 from limbeck.errors import UserError
 from limbeck.setting import above_zero, at_least_zero
-from limbeck.term import RowTerm, every
+from limbeck.slope import sloped
+from limbeck.term import RowTerm
 
 
 def several_kl(student: Tensor, teachers: Tensor, weight: Tensor, *, temperature: float = 4.0) -> Tensor:
@@ -34,10 +36,19 @@ def several_kl(student: Tensor, teachers: Tensor, weight: Tensor, *, temperature
     >>> several_kl(same, torch.stack([same, same], 1), torch.ones(1, 2)).item()
     0.0
     """
-    q_log, p_log = softened(student.unsqueeze(1), teachers, temperature)
     share = weight.detach().float()
     share = share / share.sum(1, keepdim=True).clamp(min=1e-30)
-    return temperature**2 * (share * relative_entropy(p_log, q_log)).sum(1)
+    return temperature * sloped(partial(_weighed, temperature=temperature))(student, teachers, share)
+
+
+def _weighed(
+    student: Tensor, teachers: Tensor, share: Tensor, *, temperature: float
+) -> tuple[Tensor, Callable[[], Tensor]]:
+    q_log, p_log = softened(student.unsqueeze(1), teachers, temperature, least=FLOOR)
+    share = share.to(q_log.dtype)
+    p = p_log.exp()
+    losses = (share * p_log.sub_(q_log).mul_(p).sum(2)).sum(1)
+    return temperature * losses, lambda: likelihood(q_log.squeeze(1)).sub_((share.unsqueeze(1) @ p).squeeze(1))
 
 
 def confidence(teachers: Tensor, label: Tensor) -> Tensor:
@@ -73,14 +84,15 @@ class SeveralKl(RowTerm):
     |---|---|
     | `logits.0` (B, C) | teacher |
     | `logits.1` (B, C), and so on | teacher |
+    | `share` (B, K), where they count as the ensemble weighs them | teacher |
     | `logits` (B, C) | student |
     | `label` positions (B,), where teachers count by confidence | batch |
-    | `route` (B, K), where they count by route | batch |
 
     Args:
         temperature: T, of all.
-        by: `fixed`: as `weights` has it; `confidence`: by how little each errs on the row's label; `route`: by the
-            batch's column `route`, such as one that sends a language's rows to the teacher of that language.
+        by: `fixed`: as `weights` has it; `confidence`: by how little each errs on the row's label; `ensemble`: as the
+            ensemble weighs them, which may be by their worth on validation rows (its `weights: validation`), or by a
+            column that sends each row to one of them (its `route`), such as the teacher of the row's language.
         weights: one a teacher, for `fixed`; by default all count alike.
         signal: the name of the logits; the teachers' have a number behind a dot.
     """
@@ -92,14 +104,14 @@ class SeveralKl(RowTerm):
         self,
         *,
         temperature: float = 4.0,
-        by: Literal["fixed", "confidence", "route"] = "fixed",
+        by: Literal["fixed", "confidence", "ensemble"] = "fixed",
         weights: tuple[float, ...] | None = None,
         signal: str = "logits",
     ) -> None:
         super().__init__()
         self.temperature = above_zero("temperature", temperature)
-        if by not in ("fixed", "confidence", "route"):
-            raise UserError(f"by is '{by}'; it must be fixed, confidence or route")
+        if by not in ("fixed", "confidence", "ensemble"):
+            raise UserError(f"by is '{by}'; it must be fixed, confidence or ensemble")
         if weights is not None and (by != "fixed" or not sum(at_least_zero("weights", w) for w in weights) > 0):
             raise UserError(f"weights are {list(weights)} and by is '{by}'; weights go with fixed, and one is above 0")
         self.by = by
@@ -117,18 +129,16 @@ class SeveralKl(RowTerm):
                 "does not say them; make it an ensemble with `apart: true`, labelled without 'top'"
             )
         teachers = torch.stack(found, 1)
-        weight = self._weight(teachers, batch)
+        weight = self._weight(teachers, teacher, batch)
         return several_kl(student[self.signal], teachers, weight, temperature=self.temperature)
 
-    def counts(self, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
-        """A row that is sent to no teacher does not count."""
-        return batch["route"].sum(1) > 0 if self.by == "route" else every(teacher, batch)
-
-    def _weight(self, teachers: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
+    def _weight(self, teachers: Tensor, teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> Tensor:
         if self.by == "confidence":
             return confidence(teachers, batch["label"])
         rows, count = teachers.shape[:2]
-        weight = batch["route"] if self.by == "route" else teachers.new_tensor(self.weights or (1.0,) * count)
+        weight = (
+            teacher["share"].float() if self.by == "ensemble" else teachers.new_tensor(self.weights or (1.0,) * count)
+        )
         if weight.shape[-1] != count:
             raise UserError(f"there are {weight.shape[-1]} weights for {count} teachers")
         return weight.expand(rows, count)

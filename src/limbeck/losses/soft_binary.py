@@ -14,6 +14,8 @@ from limbeck.setting import above_zero
 from limbeck.slope import sloped
 from limbeck.steps import StepTerm, by_step
 
+LEAST = -1e30
+
 
 def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
     """T^2 * mean over outputs of -(p log q + (1 - p) log(1 - q)), p and q sigmoid of the logits over T.
@@ -35,7 +37,7 @@ def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -
     outputs = [x.reshape(len(x), -1) for x in (student, teacher)]
 
     def losses(student: Tensor, teacher: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
-        mine = tempered(student, temperature)
+        mine = tempered(student, temperature).clamp(min=LEAST)  # a certain no of both must not be 0 times infinity
         p = tempered(teacher, temperature).to(mine.dtype).sigmoid()
         wrong = functional.softplus(mine).addcmul_(p, mine, value=-1)
         # Of T times the sum, by the logits as given; written where memory is at hand, for fetching new takes longer.

@@ -31,8 +31,9 @@ def squared_error(student: Tensor, teacher: Tensor) -> Tensor:
     2.0
     """
     student, teacher = student.float(), teacher.detach().float()
-    # What is ruled out is set to what the student says, which costs nothing, where no gradient is asked for.
-    teacher = torch.where(teacher == -math.inf, student.detach(), teacher)
+    # What is ruled out costs nothing; set to 0 on both sides, for the student may have ruled it out too.
+    out = teacher == -math.inf
+    student, teacher = student.masked_fill(out, 0.0), teacher.masked_fill(out, 0.0)
     errors = functional.mse_loss(student, teacher, reduction="none")
     return errors.flatten(1).mean(1) if errors.ndim > 1 else errors
 

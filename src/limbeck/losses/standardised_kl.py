@@ -34,11 +34,13 @@ def standardised_kl(student: Tensor, teacher: Tensor, *, temperature: float = 2.
 
 
 def _standardised(logits: Tensor, out: Tensor) -> Tensor:
+    # Filled before any arithmetic: a student may rule out what its teacher does.
     count = (~out).sum(-1, keepdim=True).clamp(min=1)
-    centred = logits - logits.masked_fill(out, 0.0).sum(-1, keepdim=True) / count
+    known = logits.masked_fill(out, 0.0)
+    centred = known - known.sum(-1, keepdim=True) / count
     # A norm, not the root of a mean: at 0 its gradient is 0, where a root's is infinite.
     norm = torch.linalg.vector_norm(centred.masked_fill(out, 0.0), dim=-1, keepdim=True)
-    return centred / (norm / count.sqrt() + 1e-7)
+    return (centred / (norm / count.sqrt() + 1e-7)).masked_fill(out, -torch.inf)
 
 
 class StandardisedKl(Divergence):

@@ -92,6 +92,11 @@ class TinyBert(HiddenTerm, RowTerm):
 
     def size(self, student: Mapping[str, Tensor], teacher: Mapping[str, Tensor], batch: Mapping[str, Tensor]) -> None:
         """Projections of the states; heads must part the widths of queries and keys evenly."""
+        for side, taps in zip((student, teacher), self.states, strict=True):
+            for path in taps:
+                shape = side[HIDDEN + path].shape
+                if len(shape) != 3:
+                    raise UserError(f"'{path}' says states of shape {tuple(shape)}; those of tokens are (B, T, D)")
         super().size(student, teacher, batch)
         self.projections = self.projections[: len(self.states[0])]
         for side, taps in ((student, self.student_attention), (teacher, self.teacher_attention)):

@@ -38,19 +38,20 @@ def topology(student: Tensor, teacher: Tensor, group: Tensor | None = None) -> T
     0.5
     """
     mine, theirs = student.float().flatten(1), teacher.detach().float().flatten(1)
-    apart = (_cosines(mine, mine) - _cosines(theirs, theirs)).square()
+    own, others = functional.normalize(mine, dim=1), functional.normalize(theirs, dim=1)
+    apart = (own @ own.T - others @ others.T).square()
     if group is None:
         return apart.mean()
     found, place = torch.unique(group, return_inverse=True)
     member = functional.one_hot(place, len(found)).float()
     together = member @ member.T
     middle = (member / member.sum(0)).T
-    far = (_cosines(mine, middle @ mine) - _cosines(theirs, middle @ theirs)).square()
+    far = (_cosines(own, middle @ mine) - _cosines(others, middle @ theirs)).square()
     return (apart * together).sum() / together.sum() + far.mean()
 
 
-def _cosines(some: Tensor, others: Tensor) -> Tensor:
-    return functional.normalize(some, dim=1) @ functional.normalize(others, dim=1).T
+def _cosines(units: Tensor, others: Tensor) -> Tensor:
+    return units @ functional.normalize(others, dim=1).T
 
 
 class Topology(HiddenTerm):

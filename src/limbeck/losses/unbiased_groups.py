@@ -41,14 +41,23 @@ def unbiased_groups(student: Tensor, teacher: Tensor, group: Tensor, *, top: int
     weight = torch.exp(-(place.unsqueeze(1) + place) / decay).triu(1)
     total, count = torch.zeros_like(theirs[:, 0]), torch.zeros_like(theirs[:, 0])
     for one in torch.unique(group).tolist():
-        first = best(theirs.masked_fill(group != one, float("-inf")), top)
+        first = _best_of(theirs, group == one, top)
         scores, there = at(student, first), first >= 0
-        pair = weight * (there.unsqueeze(2) & there.unsqueeze(1))
+        pair = weight[: first.shape[1], : first.shape[1]] * (there.unsqueeze(2) & there.unsqueeze(1))
         losses = functional.softplus(scores.unsqueeze(1) - scores.unsqueeze(2))
         mass = pair.sum((1, 2))
         total = total + (losses * pair).sum((1, 2)) / mass.clamp(min=1e-30)
         count = count + (mass > 0)
     return total / count.clamp(min=1)
+
+
+def _best_of(teacher: Tensor, member: Tensor, top: int) -> Tensor:
+    """Places of the best of some items, the same for all rows, (M,), or each row's own, (B, M)."""
+    if member.ndim > 1:
+        return best(teacher.masked_fill(~member, float("-inf")), top)
+    items = member.nonzero().squeeze(1)
+    first = best(teacher[:, items], top)
+    return torch.where(first >= 0, items[first.clamp(min=0)], -1)
 
 
 def by_popularity(counts: Tensor, groups: int) -> Tensor:

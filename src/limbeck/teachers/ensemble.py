@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,10 +13,11 @@ from scipy.special import log_softmax, logsumexp
 from scipy.stats import rankdata
 
 from limbeck import parts
+from limbeck.brought import KINDS_OF
 from limbeck.errors import UserError, counted
 from limbeck.measure import on_threads
 from limbeck.task import Problem
-from limbeck.types import Array, Batch, Predictor, Signals, fingerprint
+from limbeck.types import Array, Batch, Kind, Predictor, Signals, fingerprint
 
 Space = Literal["logits", "probabilities", "ranks", "standardised"]
 
@@ -29,10 +30,12 @@ class Ensemble:
         members: each `{from: <teacher>, ...}`, or a model to be trained, which the run binds.
         weights: one a member, `equal`, or `validation`: those that do best on validation rows, which the
             run finds with `fit_weights`.
-        space: where the mean is taken, see `combine`.
+        space: where the mean is taken, see `combine`; of forecasts it is that of the numbers and of their quantiles.
         signal: the signal the members say; by default the task's own.
-        apart: also say what each member says, as `logits.0`, `logits.1` and so on, for a loss that tells them
-            apart row by row.
+        apart: also say what each member says, as `logits.0`, `logits.1` and so on, and how it is weighed, as
+            `share` (B, members), for a loss that tells them apart row by row.
+        route: a column by whose value a row is sent to one member, such as its language; none: all are asked.
+        to: value of that column -> position of the member, from 0; rows of other values are for all.
     """
 
     members: tuple[Mapping[str, Any], ...]
@@ -40,12 +43,18 @@ class Ensemble:
     space: Space = "probabilities"
     signal: str | None = None
     apart: bool = False
+    route: str | None = None
+    to: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.members:
             raise UserError("ensemble: 'members' is empty; it needs at least one")
         if not isinstance(self.weights, str):
             _normal(self.weights, len(self.members))
+        if (self.route is None) != (not self.to):
+            raise UserError("ensemble: route names a column and `to` says which member its values go to; give both")
+        if not all(0 <= at < len(self.members) for at in self.to.values()):
+            raise UserError(f"ensemble: `to` names {dict(self.to)}; there are members 0 to {len(self.members) - 1}")
 
     def open(self, problem: Problem, base: Path) -> EnsemblePredictor:
         """Open members that are all brought.
@@ -80,8 +89,33 @@ class Ensemble:
             if chosen == "validation":
                 raise UserError("ensemble: weights 'validation' must be fitted on validation rows before it answers")
             chosen = [1.0] * len(members)
-        signal = self.signal or ("logits" if problem.axis.name == "label" else "scores")
-        return EnsemblePredictor(members, chosen, self.space, signal=signal, apart=self.apart)
+        signal = self.signal or KINDS_OF.get(problem.axis.name, "scores")
+        if self.route is not None and self.route not in problem.train.names:
+            raise UserError(f"ensemble: route is '{self.route}'; the rows have {', '.join(problem.train.names)}")
+        route = Route(self.route, self.to) if self.route else None
+        return EnsemblePredictor(members, chosen, self.space, signal=signal, apart=self.apart, route=route)
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which member answers a row.
+
+    Args:
+        column: that decides.
+        to: its value, as text -> position of the member.
+    """
+
+    column: str
+    to: Mapping[str, int]
+
+    def shares(self, batch: Batch, weights: Sequence[float]) -> Array:
+        """What each member counts for in each row, (B, members); by `weights` where a value leads to nobody."""
+        found = np.tile(np.asarray(weights, np.float64), (len(batch.key.id), 1))
+        alone = np.eye(len(weights))
+        for row, value in enumerate(batch[self.column]):
+            if str(value) in self.to:
+                found[row] = alone[self.to[str(value)]]
+        return found
 
 
 class EnsemblePredictor:
@@ -92,7 +126,8 @@ class EnsemblePredictor:
         weights: one a member, 0 or more; only their proportions count.
         space: where the mean is taken, see `combine`.
         signal: the signal they say.
-        apart: whether what each says is said as well.
+        apart: whether what each says, and its share, is said as well.
+        route: which rows are one member's alone.
     """
 
     def __init__(
@@ -103,24 +138,30 @@ class EnsemblePredictor:
         *,
         signal: str = "logits",
         apart: bool = False,
+        route: Route | None = None,
     ) -> None:
         self.members = tuple(members)
         self.weights = _normal(weights, len(self.members))
         self.space: Space = space
         self.signal = signal
         self.apart = apart
+        self.route = route
 
     @property
     def reads(self) -> tuple[str, ...]:
-        """Every column any member reads."""
-        return tuple(dict.fromkeys(name for member in self.members for name in member.reads))
+        """Every column any member reads, and the one that routes."""
+        own = (self.route.column,) if self.route else ()
+        return tuple(dict.fromkeys([*(name for member in self.members for name in member.reads), *own]))
 
     @property
     def fingerprint(self) -> str:
         """Of the members, the weights and the space."""
         told = [member.fingerprint for member in self.members]
         how = {"weights": self.weights, "space": self.space, "signal": self.signal}
-        return fingerprint("ensemble", 1, members=told, **how, **({"apart": True} if self.apart else {}))
+        more: dict[str, Any] = {"apart": 2} if self.apart else {}
+        if self.route:
+            more["route"] = [self.route.column, dict(self.route.to)]
+        return fingerprint("ensemble", 1, members=told, **how, **more)
 
     def __call__(self, batch: Batch) -> Signals:
         """The mean, with every member's notes.
@@ -135,19 +176,31 @@ class EnsemblePredictor:
             raise UserError(f"ensemble: members say '{self.signal}' of different kinds: {', '.join(kinds)}")
         if kinds[0] == "logits" and self.space in {"ranks", "standardised"}:
             raise UserError(f"ensemble: '{self.space}' suits rankings; take logits in 'probabilities' or 'logits'")
-        if kinds[0] not in {"logits", "scores"}:
-            raise UserError(f"ensemble: '{self.signal}' is of kind {kinds[0]}; members must say logits or scores")
-        mean = combine(values, self.weights, self.space)
+        if kinds[0] not in {"logits", "scores", "values"}:
+            raise UserError(
+                f"ensemble: '{self.signal}' is of kind {kinds[0]}; members must say logits, scores or values"
+            )
+        shares = self.route.shares(batch, self.weights) if self.route else np.tile(self.weights, (len(values[0]), 1))
+        mean = _combined(values, shares, space_of(kinds[0], self.space))
         notes = tuple(dict.fromkeys(note for one in said for note in one.notes))
         told = {self.signal: mean.astype(np.float32)}
+        known: dict[str, Kind] = dict.fromkeys(told, kinds[0])
+        if kinds[0] == "values" and all("quantiles" in one for one in said):
+            several = [np.asarray(one["quantiles"], np.float64) for one in said]
+            told["quantiles"] = _combined(several, shares, "logits").astype(np.float32)
+            known["quantiles"] = "quantiles"
         if self.apart:
             told |= {f"{self.signal}.{i}": value.astype(np.float32) for i, value in enumerate(values)}
-        return Signals(told, dict.fromkeys(told, kinds[0]), notes=notes)
+            told["share"] = shares.astype(np.float32)
+            known["share"] = "values"
+        return Signals(told, {**dict.fromkeys(told, kinds[0]), **known}, notes=notes)
 
     def on_threads(self, count: int) -> EnsemblePredictor:
         """The same answers, by members on so many threads."""
         members = [on_threads(member, count) for member in self.members]
-        return EnsemblePredictor(members, self.weights, self.space, signal=self.signal, apart=self.apart)
+        return EnsemblePredictor(
+            members, self.weights, self.space, signal=self.signal, apart=self.apart, route=self.route
+        )
 
     def _main(self, said: Signals, at: int) -> Array:
         if self.signal in said:
@@ -155,6 +208,11 @@ class EnsemblePredictor:
         if f"{self.signal}.ids" in said:
             raise UserError(f"ensemble: member {at} tells only the best of '{self.signal}'; label it without top-k")
         raise UserError(f"ensemble: member {at} does not say '{self.signal}'; it says: {', '.join(said) or 'nothing'}")
+
+
+def space_of(kind: Kind, space: Space) -> Space:
+    """Where a mean of such numbers is taken: of values (and of their quantiles, level by level) among themselves."""
+    return "logits" if kind == "values" else space
 
 
 def combine(signals: Sequence[Array], weights: Sequence[float], space: Space) -> Array:
@@ -197,6 +255,18 @@ def combine(signals: Sequence[Array], weights: Sequence[float], space: Space) ->
     scaled = _standardised if space == "standardised" else _ranks
     mean = np.asarray(sum(scaled(signal) * share for signal, share in counted))
     mean[np.all([np.isneginf(signal) for signal, _ in counted], axis=0)] = -np.inf
+    return mean
+
+
+def _combined(signals: Sequence[Array], shares: Array, space: Space) -> Array:
+    """`combine` with weights of each row's own, (B, members): rows that are weighed alike go together."""
+    alike, of = np.unique(shares, axis=0, return_inverse=True)
+    if len(alike) == 1:
+        return combine(signals, alike[0].tolist(), space)
+    mean = np.empty(signals[0].shape)
+    for at, weights in enumerate(alike):
+        rows = of.ravel() == at
+        mean[rows] = combine([signal[rows] for signal in signals], weights.tolist(), space)
     return mean
 
 

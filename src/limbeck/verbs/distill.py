@@ -4,28 +4,26 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from limbeck import checkpoint
-from limbeck.descent import Brake, average, flushed, groups, optimizer, schedule
+from limbeck.descent import Brake, flushed, schedule
 from limbeck.errors import UserError
-from limbeck.live import Knowledge, Said, as_batch, dry_batch, knower, speaker, tapped
-from limbeck.loader import TableLoader, batches_of, count_of, parts_of
+from limbeck.learner import Learner, Moment
+from limbeck.live import Knowledge, as_batch, knower
+from limbeck.loader import TableLoader, batches_of, count_of
 from limbeck.objective import Objective
 from limbeck.progress import Teller
 from limbeck.recipe import Training
-from limbeck.share import Later, shares_of
 
 LOOK_EVERY = 50
 
@@ -80,6 +78,7 @@ def distill(
     objective: Objective,
     training: Training | None = None,
     watch: Watch | None = None,
+    peers: Sequence[nn.Module] = (),
 ) -> Taught:
     """Train a student in place on an objective.
 
@@ -92,33 +91,39 @@ def distill(
         objective: the weighted terms.
         training: epochs, optimiser, rate, precision, ...
         watch: validation, checkpoints, progress.
+        peers: networks of the student's shape that train beside it, in place, each on the same objective, where a
+            term learns from `peers`; they are left with their last weights.
 
     Returns:
         Curves; the student is left in eval mode with the best weights by validation, or the last.
+
+    Source: peers: deep mutual learning (Zhang et al. 2018), whose networks step in turn, each seeing the others as
+    they then are; the average of weights as a teacher: Tarvainen and Valpola 2017 (mean teacher).
 
     Raises:
         UserError: parts that do not fit, found by a dry batch before any step.
         Diverged: losses stay non-finite after skipping, going back and slowing down.
     """
     with flushed():
-        teaching = _Teaching(student, loader, teacher, objective, training or Training(), watch or Watch())
-        with teaching.taps:
+        training, watch = training or Training(), watch or Watch()
+        with _Teaching([student, *peers], loader, teacher, objective, training, watch) as teaching:
             return teaching.run()
 
 
 class _Teaching:
     """The state of one training, and its loop."""
 
-    def __init__(
+    def __init__(  # as `distill` is called
         self,
-        student: nn.Module,
+        modules: Sequence[nn.Module],
         loader: Any,
         teacher: nn.Module | Knowledge | None,
         objective: Objective,
         training: Training,
         watch: Watch,
     ) -> None:
-        self.student, self.loader, self.objective = student, loader, objective
+        _check_company(objective, training, len(modules))
+        self.student, self.loader = modules[0], loader
         self.training, self.watch = training, watch
         self.accelerator = _accelerator(training, watch)
         device = self.accelerator.device
@@ -127,32 +132,36 @@ class _Teaching:
         whole = training.epochs * count_of(loader)
         self.total = min(whole, training.steps or whole)
         first = self._place(as_batch(next(iter(batches_of(loader, 0)))))
-        student.to(device).train()
-        objective.to(device).train()
         if objective.needs_teacher and teacher is None:
             raise UserError("the objective has terms that need a teacher, and none is given")
         with ExitStack() as opened:
             live = teacher if isinstance(teacher, nn.Module) else None
             theirs = opened.enter_context(objective.taps(live, "teacher")) if live is not None else None
-            self.knows = knower(teacher if objective.needs_teacher else None, first, device, theirs)
-            dry_batch(student, objective, self.knows, first)
-            mine = opened.enter_context(objective.taps(student, "student"))
-            self.taps = opened.pop_all()
-        self.model = self.accelerator.prepare(student)
-        self.terms = self.accelerator.prepare(objective) if list(objective.parameters()) else objective
-        self.learnt = [p for p in (*student.parameters(), *objective.parameters()) if p.requires_grad]
-        self.optimizer = self.accelerator.prepare(optimizer(groups(student, objective), training))
-        self.says = tapped(speaker(self.model, first, "student"), mine)
-        self.average = average(student, training)
+            knows = knower(teacher if objective.needs_teacher else None, first, device, theirs)
+            self.learners: list[Learner] = []
+            for module, own in zip(modules, [objective, *(deepcopy(objective) for _ in modules[1:])], strict=True):
+                learner = Learner(module.to(device), own.to(device), training, self.accelerator, first, knows)
+                self.learners.append(learner)
+                opened.callback(learner.close)
+            for learner in self.learners:
+                learner.meet([other for other in self.learners if other is not learner], first)
+            self.opened_taps = opened.pop_all()
+        self.learner = self.learners[0]
         self.epoch, self.step, self.done, self.brake = 0, 0, 0, Brake()
         self.opened = checkpoint.random_state()
         self.sums: dict[str, list[float]] = {}
         self.curves: dict[str, list[float | None]] = {}
         self.validation: dict[int, float] = {}
-        self.best_epoch, self.best_state = 0, checkpoint.copied(student.state_dict())
+        self.best_epoch, self.best_state = 0, checkpoint.copied(self.student.state_dict())
         self.stopped = False
         self.spent, self.since, self.pace = 0.0, 0.0, checkpoint.Pace(training.checkpoint_seconds)
         self.good: Mapping[str, Any] = {}
+
+    def __enter__(self) -> _Teaching:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.opened_taps.close()
 
     def run(self) -> Taught:
         self._resume()
@@ -187,7 +196,7 @@ class _Teaching:
         self.epoch += 1
         self.step = 0
         # A last step may have broken weights that no loss has shown yet.
-        return all(bool(torch.isfinite(p).all()) for p in self.learnt)
+        return all(learner.finite for learner in self.learners)
 
     def _rest(self) -> Iterator[Any]:
         """The batches left in the epoch. Loaders that shuffle by torch's random state get back the one they had."""
@@ -205,81 +214,13 @@ class _Teaching:
         return batches
 
     def _one_step(self, batch: Mapping[str, Tensor]) -> bool:
-        """Forward, backward, update. A non-finite loss updates nothing and answers false."""
-        rate = self.training.learning_rate * self.brake.factor * schedule(self.training, self.done / max(self.total, 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
-        look = self.done % LOOK_EVERY == 0
-        self.objective.at(self.done / max(self.total, 1))
-        parts = deque((part, Later(partial(self._known, part))) for part in parts_of(batch, self.training.accumulate))
-        shares = self._shares(parts)
-        lost: dict[str, Tensor] = {}
-        while parts:
-            part, known = parts.popleft()  # what the teacher said of it is held no longer than it takes
-            share = shares.popleft()
-            with self.accelerator.autocast():
-                value, terms = self.terms(self.says(part), known.said, part, share)
-            for name, one in {"loss": value, **terms}.items():
-                own = one.detach() if share is None or name not in share else one.detach() * share[name]
-                lost[name] = lost[name] + own if name in lost else own
-            if look and not parts and len(terms) > 1:
-                self._measure(terms)
-            with nullcontext() if not parts else self._unsynchronised():
-                # Gradients of processes are averaged, and each has its share of the sum.
-                self.accelerator.backward(value * self.accelerator.num_processes)
-        losses = self._together(torch.stack([*lost.values()])).tolist()
-        if not math.isfinite(losses[0]):
-            self.optimizer.zero_grad()
-            return False
-        if self.training.clip is not None or look:
-            norm = float(self.accelerator.clip_grad_norm_(self.learnt, self.training.clip or math.inf))
-            # Half precision's own overflows are left to its scaler, which skips the step and scales less.
-            if not math.isfinite(norm) and self.accelerator.scaler is None:
-                self.optimizer.zero_grad()
-                return False
-            if look and math.isfinite(norm):
-                self._count("gradient_norm", norm)
-        for name, one in zip(lost, losses, strict=True):
-            self._count(name, one)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        if self.average is not None:
-            self.average.update_parameters(self.student)
-        return True
-
-    def _measure(self, terms: Mapping[str, Tensor]) -> None:
-        """How long each term's own gradient is, for the curves and for weights that are balanced by it."""
-        body = [p for p in self.student.parameters() if p.requires_grad]
-        norms = {}
-        for name, value in terms.items():
-            if value.requires_grad:
-                found = torch.autograd.grad(value, body, retain_graph=True, allow_unused=True)
-                squares = [piece.float().square().sum() for piece in found if piece is not None]
-                norm = float(self.accelerator.reduce(torch.stack(squares).sum().sqrt(), "mean")) if squares else 0.0
-                if math.isfinite(norm):
-                    norms[name] = norm
-                    self._count(f"gradient_norm.{name}", norm)
-        self.objective.rebalance(norms)
-
-    def _known(self, part: Mapping[str, Tensor]) -> Said:
-        return self.knows(part) if self.knows else {}
-
-    def _shares(self, parts: Sequence[tuple[Mapping[str, Tensor], Later]]) -> deque[Mapping[str, Tensor] | None]:
-        """What each part counts for in each term; none where a part is all."""
-        if len(parts) == 1 and self.accelerator.num_processes == 1:
-            return deque([None])
-        return deque(shares_of(self.objective, parts, self._together))
-
-    def _together(self, here: Tensor) -> Tensor:
-        """The sum over all processes: where one has lost beyond measure, none takes the step."""
-        if self.accelerator.num_processes == 1:
-            return here
-        return self.accelerator.reduce(here.clone(), "sum")
-
-    @contextmanager
-    def _unsynchronised(self) -> Iterator[None]:
-        with self.accelerator.no_sync(self.model), self.accelerator.no_sync(self.terms):
-            yield
+        """Everybody's step, in turn; false where a loss was not finite."""
+        progress = self.done / max(self.total, 1)
+        rate = self.training.learning_rate * self.brake.factor * schedule(self.training, progress)
+        now = Moment(progress, rate, look=self.done % LOOK_EVERY == 0)
+        took = [self.learner.step(batch, now, self._count)]
+        took += [peer.step(batch, now, _uncounted) for peer in self.learners[1:]]
+        return all(took)
 
     def _count(self, name: str, value: float) -> None:
         total = self.sums.setdefault(name, [0.0, 0.0])
@@ -294,7 +235,7 @@ class _Teaching:
             values.append(said.get(name))
         self.sums = {}
         if self.watch.validate is not None and (self.epoch % self.training.check_every == 0 or self.done >= self.total):
-            kept = self._kept()
+            kept = self.learner.kept
             value = self.watch.validate(kept.eval())
             self.student.train()
             self.validation[self.epoch] = said["validation"] = value
@@ -307,18 +248,17 @@ class _Teaching:
         if self.training.track:
             self.accelerator.log(said, step=self.done)
 
-    def _kept(self) -> nn.Module:
-        return self.average.module if self.average is not None else self.student
-
     def _patience_is_over(self) -> bool:
         patience = self.training.patience
         return patience is not None and bool(self.validation) and max(self.validation) - self.best_epoch >= patience
 
     def _finish(self, seconds: float) -> Taught:
         if not self.best_epoch:
-            self.best_epoch, self.best_state = self.epoch, checkpoint.copied(self._kept().state_dict())
+            self.best_epoch, self.best_state = self.epoch, checkpoint.copied(self.learner.kept.state_dict())
         # A mixed-precision forward is a wrapper on the student itself; it must not outlive the training.
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        for learner in self.learners:
+            self.accelerator.unwrap_model(learner.model, keep_fp32_wrapper=False)
+            learner.module.eval()
         self.student.load_state_dict(self.best_state)
         self.student.eval()
         if self.training.track:
@@ -334,10 +274,7 @@ class _Teaching:
     def _state(self) -> dict[str, Any]:
         """Everything the rest of the training depends on, but the brake and the state it goes back to."""
         return {
-            "student": checkpoint.copied(self.student.state_dict()),
-            "objective": checkpoint.copied(self.objective.state_dict()),
-            "optimizer": checkpoint.copied(self.optimizer.state_dict()),
-            "average": checkpoint.copied(self.average.state_dict()) if self.average is not None else None,
+            "learners": [learner.state() for learner in self.learners],
             "random": checkpoint.random_state(),
             "opened": self.opened,
             "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler is not None else None,
@@ -349,14 +286,10 @@ class _Teaching:
         }
 
     def _load(self, state: Mapping[str, Any]) -> None:
-        self.student.load_state_dict(state["student"])
-        self.objective.load_state_dict(state["objective"])
-        # The optimiser keeps the tensors it is given and writes into them.
-        self.optimizer.load_state_dict(checkpoint.copied(state["optimizer"]))
+        for learner, own in zip(self.learners, state["learners"], strict=True):
+            learner.load(own)
         if self.accelerator.scaler is not None:
             self.accelerator.scaler.load_state_dict(state["scaler"])
-        if self.average is not None:
-            self.average.load_state_dict(state["average"])
         self.opened = state["opened"]
         checkpoint.set_random_state(state["random"])
         self.epoch, self.step, self.done, self.best_epoch, self.spent = state["place"]
@@ -384,6 +317,19 @@ class _Teaching:
             self.brake = Brake(**state["brake"])
             self.watch.teller.say(f"  {self.watch.name}: going on from epoch {self.epoch}")
         self.good = (state and state["good"]) or self._state()
+
+
+def _check_company(objective: Objective, training: Training, learners: int) -> None:
+    """Whoever a term learns from must be there, and peers that nobody learns from are a mistake."""
+    if ("peers" in objective.company) != (learners > 1):
+        told = "a term learns from peers, and there are none" if learners == 1 else "no term learns from the peers"
+        raise UserError(f"{told}; give distill() peers and a term whose source is 'peers', or neither")
+    if "average" in objective.company and training.ema is None:
+        raise UserError("a term learns from averaged weights; say how slowly they move, such as training.ema: 0.999")
+
+
+def _uncounted(name: str, value: float) -> None:
+    """A peer has no curves: only the student is judged."""
 
 
 def _accelerator(training: Training, watch: Watch) -> Accelerator:
