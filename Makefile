@@ -7,7 +7,7 @@ UVFLAGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 RECIPE := recipes/recommend-ml-100k.yaml
-BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses bench-objectives
+BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses bench-objectives bench-any
 
 .DELETE_ON_ERROR:
 .PHONY: setup browser lists demo test quick check bench $(BENCHES) docs clean
@@ -84,6 +84,9 @@ bench-loop bench-store bench-losses: bench-%: $(READY)
 bench-objectives: $(READY) lists
 	$(BIN)/python benchmarks/objectives.py --write
 	$(BIN)/python docs/generate.py
+
+bench-any: $(READY)
+	$(BIN)/python benchmarks/any_to_any.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

@@ -1,6 +1,6 @@
 """Runs a recipe and holds its report against the project's bars.
 
-    python benchmarks/bars.py recommend|fine-foods|shopping-reviews-zh|tune [--out DIR]
+    python benchmarks/bars.py NAME [--out DIR]    # recommend, fine-foods, pictures, ...: the keys of RECIPES
 
 Resumable: finished steps are found. Prints one line a bar, measured and wanted, and exits 1 if one is missed.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from bar import Bar, held, show
 
 from limbeck import verdict
+from limbeck.page.number import number
 from limbeck.progress import Teller
 from limbeck.recipe import read
 from limbeck.report import Comparison, Protocol, Report, Row
@@ -28,6 +29,9 @@ RECIPES = {
     "fine-foods": HERE.parent / "recipes" / "classify_text-fine-foods.yaml",
     "shopping-reviews-zh": HERE.parent / "recipes" / "classify_text-shopping-reviews-zh.yaml",
     "tune": HERE / "tune.yaml",
+    "pictures": HERE.parent / "recipes" / "classify_image-fashion-mnist.yaml",
+    "few-labels": HERE.parent / "recipes" / "classify_image-fashion-mnist-few-labels.yaml",
+    "transfer": HERE.parent / "recipes" / "classify_image-fashion-mnist-transfer.yaml",
 }
 
 
@@ -84,6 +88,45 @@ def student(protocol: Protocol, told: Comparison, teacher: Row, linear: Row) -> 
     ]
 
 
+def pictures(report: Report) -> list[Bar]:
+    protocol = report.protocols[0]
+    teacher, told = row(protocol, "teacher"), protocol.comparisons[0]
+    mine, twin = row(protocol, "student", told.student), row(protocol, "scratch", told.student)
+    held_by = {one.precision: one.parity for one in report.artifacts if one.student == told.student}
+    int8 = held_by.get("int8", {"student_headline": 1.0, "headline": 0.0})
+    faster = float(mine.rows_per_second or 0) / float(teacher.rows_per_second or 1)
+    return [
+        ("teacher accuracy", mean(teacher, "accuracy"), ">=", 0.94),
+        ("teacher's minutes of training", float(teacher.train_seconds or 0) / 60, "<=", 45),
+        ("student's parameters", float(mine.parameters or 0), "<=", 60_000),
+        ("student keeps", float(told.retention or 0), ">=", 0.98),
+        ("student over its twin", mean(mine, "accuracy") - mean(twin, "accuracy"), ">=", 1e-9),
+        ("student over its twin, paired p", float(told.p_value or 0), "<", 0.05),
+        ("student's throughput over the teacher's, one core", faster, ">=", 20),
+        ("accuracy lost to int8", int8["student_headline"] - int8["headline"], "<=", 0.003),
+    ]
+
+
+def few_labels(report: Report) -> list[Bar]:
+    protocol = report.protocols[0]
+    told = protocol.comparisons[0]
+    mine, twin = row(protocol, "student", told.student), row(protocol, "scratch", told.student)
+    return [
+        ("student over its twin", mean(mine, "accuracy") - mean(twin, "accuracy"), ">=", 0.04),
+        ("student over its twin, paired p", float(told.p_value or 0), "<", 0.05),
+    ]
+
+
+def transfer(report: Report) -> list[Bar]:
+    protocol = report.protocols[0]
+    teacher, alone = row(protocol, "teacher"), row(protocol, "scratch", "residual")
+    told = next(one for one in protocol.comparisons if one.student == "convolution")
+    return [
+        ("teacher over a network from nothing", mean(teacher, "accuracy") - mean(alone, "accuracy"), ">=", 1e-9),
+        ("convolution keeps", float(told.retention or 0), ">=", 0.98),
+    ]
+
+
 def tuned(report: Report) -> list[Bar]:
     student, twin = report.protocols[0].tunings
     bars: list[Bar] = [("twin's trials over the student's", twin.trials / student.trials, ">=", 1.0)]
@@ -116,6 +159,9 @@ BARS: dict[str, Callable[[Report], list[Bar]]] = {
     "fine-foods": text,
     "shopping-reviews-zh": text,
     "tune": tuned,
+    "pictures": pictures,
+    "few-labels": few_labels,
+    "transfer": transfer,
 }
 
 
@@ -132,7 +178,7 @@ def main() -> int:
     for protocol in report.protocols:
         for one in protocol.rows:
             figures = one.metrics[protocol.headline]
-            print(f"{protocol.name:16} {one.role:8} {one.name:14} {figures.mean:.4f} sd {figures.sd:.4f}")
+            print(f"{protocol.name:16} {one.role:8} {one.name:14} {figures.mean:.4f} sd {number(figures.sd)}")
     print(report.verdict)
     print(json.dumps({"seconds": dict(report.seconds), "resamples": verdict.RESAMPLES}))
     return code

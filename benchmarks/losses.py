@@ -12,19 +12,20 @@ importable has the loss, its time stands beside; that the values are the same is
 from __future__ import annotations
 
 import argparse
-import inspect
+import copy
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np
 import torch
 from bar import Bar, show
+from inputs import made, signals
 from other import OTHERS, other
-from plain import CLASSES, NAIVE
+from plain import NAIVE
 from torch import Tensor, nn
 
 from limbeck import parts
@@ -34,7 +35,6 @@ from limbeck.term import Term
 from limbeck.testing import outputs
 
 ROWS, SHORT = 128, 0.5
-TAPPED = {"student": "body", "teacher": "body"}
 MILLION = """
 import resource, torch
 from limbeck.head import Head, fused
@@ -92,44 +92,36 @@ def cost(ours: Work, plain: Work | None, rounds: int, other: Work | None = None)
     return Cost(float(np.median(mine)), float(np.median(plainly)), ratio, *memory, float(np.median(theirs)))
 
 
+def seeded(loss: Callable[[], Tensor]) -> Tensor:
+    """What is drawn at random is drawn alike."""
+    torch.manual_seed(0)
+    return loss()
+
+
 def step(loss: Callable[[], Tensor], leaves: list[Tensor]) -> None:
     """Forward and backward."""
-    torch.manual_seed(0)
     for leaf in leaves:
         leaf.grad = None
-    loss().backward()  # type: ignore[no-untyped-call]
+    seeded(loss).backward()  # type: ignore[no-untyped-call]
 
 
 def measured(name: str, rounds: int) -> Cost:
-    needed = parts.settings_of(parts.get("losses", name)).items()
-    term = parts.make("losses", name, {key: TAPPED[key] for key, none in needed if none is inspect.Parameter.empty})
+    term = made(name)
     torch.manual_seed(0)
-    said = signals(term)
+    said = signals(name, term, ROWS)
     with torch.no_grad():
         term.size(said.student, said.teacher, said.batch)
     student = {key: value.requires_grad_(value.is_floating_point()) for key, value in said.student.items()}
-    leaves = [value for value in (*student.values(), *term.parameters()) if value.is_floating_point()]
-    plain = partial(NAIVE[name], term, student, said.teacher, said.batch) if name in NAIVE else None
-    if plain is not None and not torch.isclose(plain(), term(student, said.teacher, said.batch), rtol=1e-3):
+    others = student, said.teacher, said.batch
+    own = copy.deepcopy(term)
+    plain = partial(NAIVE[name], own, *others) if name in NAIVE else None
+    if plain and not torch.isclose(seeded(plain), seeded(partial(term, *others)), rtol=1e-3):
         raise ValueError(f"the plain form of {name} computes something else")
-    ours = partial(step, partial(term, student, said.teacher, said.batch), leaves)
-    works = [partial(step, loss, leaves) if loss else None for loss in (plain, other(name, term, student, said))]
-    return cost(ours, works[0], rounds, works[1])
-
-
-def signals(term: Term) -> outputs.Outputs:
-    """What the loss reads; of states the maps, or where rows are compared vectors, of answers those without steps."""
-    version = -1 if term.student_taps and term.group not in ("ranking", "relation") else 0
-    one = outputs.outputs_for(term, 1, CLASSES)[version]
-    # Boxes, pixels and steps of 2,000 classes each would fill the memory.
-    classes = (
-        CLASSES
-        if max(signal.numel() for name, signal in one.student.items() if not name.startswith("weight.")) <= 20 * CLASSES
-        else 50
-    )
-    found = outputs.outputs_for(term, ROWS, classes)[version]
-    # Plain forms do not weigh rows, nor does a run unless its rows say so.
-    return replace(found, batch={name: value for name, value in found.batch.items() if name != "weight"})
+    # A loss's own maps learn too; those of the plain form are a copy.
+    leaves = [leaf for leaf in (*student.values(), *term.parameters(), *own.parameters()) if leaf.requires_grad]
+    losses = partial(term, *others), plain, other(name, term, student, said)
+    works = [partial(step, loss, leaves) if loss else None for loss in losses]
+    return cost(partial(step, losses[0], leaves), works[1], rounds, works[2])
 
 
 def head(classes: int, rounds: int) -> Cost:

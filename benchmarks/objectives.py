@@ -17,8 +17,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from limbeck import verdict
+from limbeck import atomic, verdict
 from limbeck.outcome import Outcome
+from limbeck.page.number import number
 from limbeck.progress import Teller
 from limbeck.recipe import read
 from limbeck.run import begin, descended, labelled_split, outcome_of
@@ -83,7 +84,6 @@ def main() -> int:
     asked.add_argument("--out", type=Path, default=Path("runs") / "bench-objectives")
     asked.add_argument("--write", action="store_true")
     told = asked.parse_args()
-    kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
     for job in told.jobs:
         start = time.monotonic()
         task, found = outcome(job, told.out)
@@ -93,14 +93,20 @@ def main() -> int:
         for one in lines:
             beats = " and ".join(rival for rival in ("kd", "twin") if one[f"beats_{rival}"]) or "neither"
             print(
-                f"  {one['loss']:26} {one['value']:.4f} sd {one['deviation']:.4f}  plain {one['kd']:.4f}"
+                f"  {one['loss']:26} {one['value']:.4f} sd {number(one['deviation'])}  plain {one['kd']:.4f}"
                 f" (p {one['p_kd']:.3f})  twin {one['twin']:.4f} (p {one['p_twin']:.3f})  beats {beats}"
             )
-        kept = [one for one in kept if one["job"] != job] + lines
-    if told.write:
-        ordered = sorted(kept, key=lambda one: JOBS.index(one["job"]))
-        KEPT.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+        if told.write:
+            keep(job, lines)
     return 0
+
+
+def keep(job: str, lines: list[dict[str, Any]]) -> None:
+    """Put a job's figures in the place of its earlier ones; others' stay, also those written meanwhile."""
+    with atomic.locked(KEPT.parent, alone=True):
+        kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.is_file() else []
+        ordered = sorted([*(one for one in kept if one["job"] != job), *lines], key=lambda one: JOBS.index(one["job"]))
+        atomic.replace(KEPT, (json.dumps(ordered, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
