@@ -28,8 +28,8 @@ VERSION = 1
 class Pictures:
     """A folder `LABEL/picture.png`, or `train/LABEL/picture.png` with `validation` (or `val`) and `test` beside it.
 
-    Columns: `picture` (the file's bytes), `label` (the folder's name), `file` (its path inside) and, in the
-    second form, `split`; each has the role of its name. Rows go by path. Files that are no pictures by their
+    Columns: `picture` (the file's bytes), `label` (the folder's name) and, in the second form, `split`, which have
+    the roles of their names; and `file` (its path inside). Rows go by path. Files that are no pictures by their
     ending, hidden ones and links are counted and left out.
 
     Args:

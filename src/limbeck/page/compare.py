@@ -89,6 +89,7 @@ def table(entries: list[Entry]) -> Table:
     leader = _least(entries, lambda e: None if e.quality is None else sign * e.quality)
     smallest = _least(entries, lambda e: e.row.bytes)
     fastest = _least(entries, lambda e: e.p50)
+    kept = "retention" if entries[0].protocol.chance is None else "lift_retention"
     rows = []
     for e in entries:
         metric = e.row.metrics.get(e.protocol.headline, Metric(None))
@@ -100,7 +101,7 @@ def table(entries: list[Entry]) -> Table:
                 Cell(label_of(e.row), role=e.row.role),
                 Cell(spread(metric), best=e is leader),
                 between(metric.low, metric.high),
-                number(known.retention if known else None, "percent"),
+                number(getattr(known, kept, None), "percent"),
                 number(known.difference if known else None, "difference"),
                 number(e.row.parameters, "count"),
                 Cell(number(e.row.bytes, "bytes"), best=e is smallest),
@@ -108,7 +109,7 @@ def table(entries: list[Entry]) -> Table:
                 number(e.row.rows_per_second, "count"),
             )
         )
-    heads = ("interval", "retention", "difference", "parameters", "size", "p50", "rows_per_second")
+    heads = ("interval", kept, "difference", "parameters", "size", "p50", "rows_per_second")
     return Table((Word("run"), Word("model"), entries[0].protocol.headline, *map(Word, heads)), tuple(rows), words=2)
 
 

@@ -21,6 +21,7 @@ from limbeck.page.fact import (
     title_of,
 )
 from limbeck.page.number import number
+from limbeck.page.robustness import robustness_parts
 from limbeck.page.section import ROLES, details, glossary, protocol_sections
 from limbeck.page.table import Table
 from limbeck.page.word import WORDS, Text, Word, english
@@ -46,12 +47,15 @@ def draw(report: Report, rows: Sequence[Mapping[str, Any]] | None = None) -> str
     parts = [_verdict(report)]
     parts += [_protocol(i, protocol, report) for i, protocol in enumerate(report.protocols)]
     parts += [browser(report.protocols)] if rows else []
+    if report.robustness:
+        parts.append(section("robustness", Word("robustness"), *robustness_parts(report.robustness)))
     if report.artifacts:
         parity = element("p", Word("artifacts_note"), class_="lead")
         parts.append(section("artifacts", Word("artifacts"), parity, artifact_table(report).html(Word("artifacts"))))
     parts.append(_facts(report))
     titles: list[tuple[str, Text]] = [(f"p{i}", p.name) for i, p in enumerate(report.protocols)]
     titles += [("rows", Word("rows"))] if rows else []
+    titles += [("robustness", Word("robustness"))] if report.robustness else []
     titles += [("artifacts", Word("artifacts"))] if report.artifacts else []
     return document(title_of(report), [*titles, ("facts", Word("facts"))], parts, rows=rows or ())
 

@@ -12,6 +12,8 @@ from limbeck.report import Comparison, Curve, Metric, Number, Protocol, Report, 
 
 GROUPS = {"teacher": 0, "student": 1, "scratch": 1, "trivial": 2}
 SIBLINGS = {"student": 0, "scratch": 1}
+UNSTEADY = 3.0
+"""Times p50 that p95 may be; quiet machines stay below 2."""
 GRADIENT, WHOLE = "gradient_norm", "loss"
 """Names among a curve's terms: what lengths of gradients begin with, and the sum of all terms."""
 
@@ -186,6 +188,16 @@ def cost_sentence(protocol: Protocol) -> Word | None:
     if MISSING in (size, speed):
         return None
     return say("cost", student=student.name, size=size, larger=larger, speed=speed, slower=slower)
+
+
+def unsteady(protocol: Protocol) -> Word | None:
+    """A warning where single answers took much longer than the median: the machine did other work besides."""
+    seen = [(row, row.latency_ms) for row in ordered(protocol.rows) if row.latency_ms]
+    told = [(row, measured(found.p50), measured(found.p95)) for row, found in seen]
+    far = {row.name: p95 / p50 for row, p50, p95 in told if p50 and p95 and p95 > UNSTEADY * p50}
+    if not far:
+        return None
+    return say("unsteady", names=", ".join(far), times=number(max(far.values()), "ratio"))
 
 
 def p50_of(row: Row | None) -> Number:

@@ -44,13 +44,34 @@ class Series:
         return [(x, y) for x, value in self.points if (y := measured(value)) is not None]
 
 
-def lines(title: Text, series: Sequence[Series], *, level: tuple[Text, Number] | None = None) -> Html | None:
-    """A line chart over epochs; none where nothing was measured.
+@dataclass(frozen=True)
+class Axes:
+    """What a line chart's axes count.
+
+    Args:
+        label: under the x axis.
+        whole: whether only whole numbers are marked on it.
+        heights: the ends of the y axis; by default those of what is drawn.
+    """
+
+    label: Text
+    whole: bool = True
+    heights: tuple[float, float] | None = None
+
+
+EPOCHS = Axes(Word("epoch"))
+
+
+def lines(
+    title: Text, series: Sequence[Series], *, level: tuple[Text, Number] | None = None, axes: Axes = EPOCHS
+) -> Html | None:
+    """A line chart; none where nothing was measured.
 
     Args:
         title: heading.
         series: the lines; those that fall by more than twenty times are drawn on a log axis.
         level: a horizontal line for comparison, such as the teacher's own value.
+        axes: what they count; by default x counts epochs.
     """
     drawn = [one for one in series if one.known]
     if not drawn:
@@ -61,10 +82,10 @@ def lines(title: Text, series: Sequence[Series], *, level: tuple[Text, Number] |
     height_of_level = measured(level[1]) if level else None
     values += [] if height_of_level is None else [height_of_level]
     log = min(values) > 0 and max(values) / min(values) > 20
-    ys = Scale.around(values, bottom, top, log=log)
+    ys = Scale(*axes.heights, bottom, top) if axes.heights else Scale.around(values, bottom, top, log=log)
     epochs = [x for one in drawn for x, _ in one.known]
-    xs = Scale(min(epochs), max(*epochs, min(epochs) + 1), left, right, whole=True)
-    parts = [left_axis(ys, left, right), bottom_axis(xs, bottom, bottom - 4, label=Word("epoch"))]
+    xs = Scale(min(epochs), max(*epochs, min(epochs) + 1), left, right, whole=axes.whole)
+    parts = [left_axis(ys, left, right), bottom_axis(xs, bottom, bottom - 4, label=axes.label)]
     labels: list[tuple[float, Text, str]] = []
     if level and height_of_level is not None:
         y = ys(height_of_level)

@@ -28,6 +28,7 @@ from limbeck.page.fact import (
     reliability_table,
     slice_tables,
     times,
+    unsteady,
     value,
 )
 from limbeck.page.number import MISSING, number
@@ -35,7 +36,7 @@ from limbeck.page.plot import Interval, Point, Series, calibration, intervals, l
 from limbeck.page.table import Table, legend
 from limbeck.page.tuning import tuning_parts
 from limbeck.page.word import Text, Word, say
-from limbeck.report import Curve, Metric, Number, Protocol, Role, Row
+from limbeck.report import Comparison, Curve, Metric, Number, Protocol, Role, Row
 
 ROLES: tuple[Role, ...] = ("teacher", "student", "scratch", "trivial")
 
@@ -97,7 +98,9 @@ def _summary(protocol: Protocol) -> Html:
     chart = intervals((protocol.headline, "·", direction(protocol)), plotted)
     roles = [role for role in ROLES if any(r.role == role for r in rows)]
     side = element("div", chart, legend(roles), class_="panel") if chart else None
-    return element("div", _tiles(protocol), side, class_="summary")
+    busy = unsteady(protocol)
+    warning = [element("p", busy, class_="warning", role="note")] if busy else []
+    return join([element("div", _tiles(protocol), side, class_="summary"), *warning])
 
 
 def _interval(row: Row, metric: Metric) -> Interval:
@@ -110,8 +113,7 @@ def _tiles(protocol: Protocol) -> Html:
     known = comparison_of(protocol, student.name) if student else None
     scratch = next((r for r in protocol.rows if r.role == "scratch" and known and r.name == known.scratch), None)
     tiles = [_model_tile(r, row, protocol) for r, row in zip(ROLES, (teacher, student, scratch), strict=False)]
-    lift = say("kept_note", lift=number(known.lift_retention if known else None, "percent"))
-    tiles.append(_tile((Word("kept"),), (number(known.retention if known else None, "percent"), ""), lift))
+    tiles.append(_kept_tile(known, protocol.chance))
     large, small = (teacher.bytes if teacher else None), (student.bytes if student else None)
     note = say("from_to", before=number(large, "bytes"), after=number(small, "bytes"))
     tiles.append(_tile((Word("size"),), times(large, small, SIZES), note))
@@ -119,6 +121,14 @@ def _tiles(protocol: Protocol) -> Html:
     note = say("from_to", before=number(slow, "ms"), after=number(fast, "ms"))
     tiles.append(_tile((Word("p50_title"),), times(slow, fast, SPEEDS), note))
     return element("dl", *tiles, class_="tiles")
+
+
+def _kept_tile(known: Comparison | None, chance: Number) -> Html:
+    """What was kept; where a blind guess is worth something, of what lies above it."""
+    whole, lift = (number(n, "percent") for n in ((known.retention, known.lift_retention) if known else (None, None)))
+    if chance is None:
+        return _tile((Word("kept"),), (whole, ""), say("kept_note", lift=lift))
+    return _tile((Word("kept"),), (lift, ""), say("kept_above", chance=number(chance, digits=1)))
 
 
 def _model_tile(role: Role, row: Row | None, protocol: Protocol) -> Html:

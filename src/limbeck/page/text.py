@@ -19,8 +19,10 @@ from limbeck.page.fact import (
     second_table,
     slice_tables,
     title_of,
+    unsteady,
 )
 from limbeck.page.number import number
+from limbeck.page.robustness import robustness_note, robustness_tables
 from limbeck.page.table import Table, escape_markdown
 from limbeck.page.tuning import front_table, tuning_counts, tuning_sentences
 from limbeck.page.word import Word, say
@@ -32,6 +34,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {escape_markdown(title_of(report))}", f"**{escape_markdown(report.verdict)}**"]
     for protocol in report.protocols:
         parts += _protocol(protocol, report)
+    parts += _robustness(report)
     parts += _section("artifacts", artifact_table(report), level=2)
     parts.append(f"## {Word('facts').say()}")
     parts.append(f"{Word('threads').say()}: {number(report.threads)}")
@@ -52,7 +55,7 @@ def _protocol(protocol: Protocol, report: Report) -> list[str]:
     parts = [f"## {escape_markdown(protocol.name)}", escape_markdown(note.say())]
     parts += [escape_markdown(sentence.say()) for sentence in gate_sentence(protocol)]
     cost = cost_sentence(protocol)
-    parts += [escape_markdown(cost.say())] if cost else []
+    parts += [escape_markdown(said.say()) for said in (cost, unsteady(protocol)) if said]
     parts.append(main_table(protocol).markdown())
     parts += _section("comparisons", comparison_table(protocol))
     parts += _section("tuning", tuning_counts(protocol))
@@ -64,6 +67,15 @@ def _protocol(protocol: Protocol, report: Report) -> list[str]:
     parts += _section("curves", curve_table(protocol))
     parts += _section("reliability", reliability_table(protocol))
     return parts + _section("facts", protocol_facts(protocol))
+
+
+def _robustness(report: Report) -> list[str]:
+    found = report.robustness
+    if found is None:
+        return []
+    how = "\n".join(f"- **{name}**: {escape_markdown(said)}" for name, said in found.how.items())
+    tables = [table.markdown() for table in robustness_tables(found)]
+    return [f"## {Word('robustness').say()}", escape_markdown(robustness_note(found).say()), *tables, how]
 
 
 def _section(heading: str, table: Table, level: int = 3) -> list[str]:

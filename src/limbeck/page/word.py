@@ -26,6 +26,8 @@ WORDS: dict[str, tuple[str, str]] = {
     "slices": ("Slices", "分组结果"),
     "reliability": ("Can its probabilities be believed?", "概率是否可信？"),
     "rows": ("Where they disagree", "分歧最大的样本"),
+    "robustness": ("What attacks and bad pictures do", "攻击与劣质图片的影响"),
+    "robustness_how": ("What was done to the pictures", "对图片做了什么"),
     "artifacts": ("What can be deployed", "可部署的产物"),
     "facts": ("Facts", "事实"),
     "glossary": ("What the words mean", "术语解释"),
@@ -84,6 +86,9 @@ WORDS: dict[str, tuple[str, str]] = {
     "yes": ("yes", "是"),
     "no": ("no", "否"),
     "best": ("best", "最佳"),
+    "clean": ("clean", "原图"),
+    "severity": ("severity", "严重程度"),
+    "radius_of_255": ("how far a pixel may be moved, of 255", "像素可改动的幅度（满分 255）"),
     "latency": ("latency p50, one batch", "单批 p50 延迟"),
     "latency_title": ("Quality against latency", "质量与延迟"),
     "size_title": ("Quality against size", "质量与大小"),
@@ -96,6 +101,7 @@ WORDS: dict[str, tuple[str, str]] = {
     # tiles
     "kept": ("kept of the teacher", "保留教师效果"),
     "kept_note": ("lift kept: {lift}", "提升保留：{lift}"),
+    "kept_above": ("of what is above chance, {chance}", "以随机水平 {chance} 为起点"),
     "p50_title": ("latency", "延迟"),
     "smaller": ("smaller", "更小"),
     "larger": ("larger", "更大"),
@@ -117,9 +123,22 @@ WORDS: dict[str, tuple[str, str]] = {
         "测试集上的 {metric}（{direction}）：各划分与种子的均值 ± 标准差。"
         "延迟为 {threads} 个线程上每批 {batch} 行的耗时，含编码。",
     ),
+    "unsteady": (
+        "Latencies are not to be relied on: p95 is up to {times} p50 ({names}), as on a machine that does other work "
+        "besides, or where rows differ much in length. To measure again on a quiet one, delete steps/left and "
+        "steps/speed in the run's folder and run the recipe.",
+        "延迟数据不可尽信：p95 最高达 p50 的 {times}（{names}），可能是机器同时在做其他工作，或各行长度相差很大。"
+        "如需在空闲的机器上重新测量，请删除运行目录中的 steps/left 和 steps/speed 后再次运行。",
+    ),
     "comparisons_note": (
         "Every student against its honest twin, scratch: the same model and budget without the teacher.",
         "每个学生与其诚实的对照相比：相同的模型与预算，但没有教师。",
+    ),
+    "robustness_note": (
+        "Accuracy on {rows} of {all} test rows of {name}, drawn at random; at 0 the pictures are as they are. Every "
+        "model meets attacks made against itself. Student and twin are the trainings best on validation rows.",
+        "在 {name} 的 {all} 个测试样本中随机抽取 {rows} 个的准确率；0 处为原图。每个模型面对的都是针对它自身的攻击。"
+        "学生与独立学生均取验证集上最佳的一次训练。",
     ),
     "artifacts_note": (
         "Every file was judged again after export; parity is how near its answers are to the student's.",
