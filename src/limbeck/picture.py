@@ -28,6 +28,20 @@ class BadPicture(UserError):
     """A picture that cannot be read; the message is the reason alone."""
 
 
+class BadRow(UserError):
+    """One of several pictures cannot be read.
+
+    Args:
+        at: its position among them.
+        count: of them.
+        why: the reason alone.
+    """
+
+    def __init__(self, at: int, count: int, why: str) -> None:
+        super().__init__(f"the picture in row {at + 1} of {count} cannot be read: {why}")
+        self.at, self.why = at, why
+
+
 def read(data: bytes | None, channels: int) -> Image.Image:
     """The first frame, upright (its EXIF orientation carried out), 8 bits a channel, on white where it is transparent.
 
@@ -121,6 +135,17 @@ def thumbnail(data: bytes) -> str:
     file = BytesIO()
     picture.save(file, "png", optimize=True)
     return "data:image/png;base64," + b64encode(file.getvalue()).decode("ascii")
+
+
+def png(pixels: Array) -> bytes:
+    """Pixels as an encoded picture.
+
+    Args:
+        pixels: uint8 (H, W, channels), of 1 or 3 channels.
+    """
+    file = BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(file, "png")
+    return file.getvalue()
 
 
 def blank() -> bytes:

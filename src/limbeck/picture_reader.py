@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
+from limbeck.attack import unit
 from limbeck.encoder import Encoder
 from limbeck.encoders.picture import Picture
 from limbeck.errors import UserError
@@ -40,12 +41,60 @@ class Pixels(nn.Module):
         self.register_buffer("deviation", torch.tensor(deviation).view(-1, 1, 1), persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
-        """Bytes (B, C, H, W) to numbers of that shape."""
-        numbers = (picture.to(self.mean.dtype) / 255.0 - self.mean) / self.deviation
+        """Bytes (B, C, H, W), or numbers in [0, 1] as attacks make them, to numbers of that shape."""
+        numbers = (unit(picture).to(self.mean.dtype) - self.mean) / self.deviation
         return numbers if torch.compiler.is_exporting() else numbers.to(memory_format=torch.channels_last)
 
 
-class PooledFeatures(nn.Module):
+class PictureModule(nn.Module):
+    """Bytes to logits; a subclass says in `answer` how numbers become logits.
+
+    Args:
+        pixels: makes numbers of pictures.
+        mirror: whether a picture and its mirror image mean the same: training sees either, at random, and an
+            answer is the mean of both.
+    """
+
+    rates: Mapping[str, float] = {}
+    still: tuple[nn.Module, ...] = ()
+
+    def __init__(self, pixels: Pixels, *, mirror: bool) -> None:
+        super().__init__()
+        self.pixels = pixels
+        self.mirror = mirror
+
+    def hold(self, parts: Iterable[nn.Module]) -> None:
+        """Let parts stay as they came, statistics of their batch normalisation included."""
+        self.still = tuple(part.requires_grad_(False).eval() for part in parts)
+
+    def train(self, mode: bool = True) -> Self:
+        """Training or eval mode, of all but what stays."""
+        super().train(mode)
+        for part in self.still:
+            part.eval()
+        return self
+
+    def answer(self, numbers: Tensor) -> Tensor:
+        """Numbers (B, channels, H, W) to logits (B, C)."""
+        raise NotImplementedError
+
+    def forward(self, picture: Tensor) -> dict[str, Tensor]:
+        """Bytes (B, channels, H, W) to logits (B, C)."""
+        numbers = self.pixels(picture)
+        if not self.mirror:
+            return {"logits": self.answer(numbers)}
+        turned = numbers.flip(3)
+        if self.training:
+            tails = torch.rand(len(numbers), 1, 1, 1, device=numbers.device) < 0.5
+            return {"logits": self.answer(torch.where(tails, turned, numbers))}
+        if torch.compiler.is_exporting():  # in one go, so that a file holds every weight once
+            both = self.answer(torch.cat([numbers, turned]))
+            return {"logits": both.view(2, -1, both.shape[1]).mean(0)}
+        other = self.answer(turned)  # first: whoever reads inner states means the picture's own
+        return {"logits": (self.answer(numbers) + other) / 2}
+
+
+class PooledFeatures(PictureModule):
     """Features of a picture, their mean over it, logits.
 
     Args:
@@ -54,19 +103,22 @@ class PooledFeatures(nn.Module):
         width: channels of the states.
         outputs: C.
         dropout: share of the pooled numbers that training hides.
+        mirror: as `PictureModule` says.
     """
 
-    def __init__(self, pixels: Pixels, features: nn.Module, width: int, outputs: int, *, dropout: float) -> None:
-        super().__init__()
-        self.pixels = pixels
+    def __init__(
+        self, pixels: Pixels, features: nn.Module, width: int, outputs: int, *, dropout: float, mirror: bool
+    ) -> None:
+        super().__init__(pixels, mirror=mirror)
         self.features = features
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, outputs)
 
-    def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        """Bytes (B, channels, H, W) to logits (B, C)."""
-        pooled = self.features(self.pixels(picture)).mean((2, 3))
-        return {"logits": self.head(self.dropout(pooled))}
+    def answer(self, numbers: Tensor) -> Tensor:
+        """Numbers (B, channels, H, W) to logits (B, C)."""
+        pooled = self.features(numbers).mean((2, 3))
+        logits: Tensor = self.head(self.dropout(pooled))
+        return logits
 
 
 def convolution(into: int, out: int, *, kernel: int = 3, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -130,18 +182,21 @@ class PictureNetwork(PictureReader):
 
     Args:
         dropout: share of the last hidden numbers hidden in training.
+        mirror: a picture and its mirror image mean the same: training sees either, at random, and an answer is the
+            mean of both, for twice the time.
     """
 
     dropout: float = 0.0
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.dropout < 1:
             raise UserError(f"dropout is {self.dropout}; it must be at least 0 and below 1")
 
-    def pooled(self, features: nn.Module, width: int, outputs: int) -> nn.Module:
+    def pooled(self, features: nn.Module, width: int, outputs: int) -> PooledFeatures:
         """Features with a head, laid out for convolutions."""
-        made = PooledFeatures(self.pixels(), features, width, outputs, dropout=self.dropout)
+        made = PooledFeatures(self.pixels(), features, width, outputs, dropout=self.dropout, mirror=self.mirror)
         return made.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs know tensors only
 
 

@@ -1,8 +1,11 @@
+import io
+
 import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 from skl2onnx import convert_sklearn, to_onnx
 from skl2onnx.common.data_types import StringTensorType
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -10,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
 from limbeck.errors import UserError
+from limbeck.picture_input import PictureInput
 from limbeck.task import Problem
 from limbeck.teachers.onnx import Onnx
 from limbeck.testing import check_teacher
@@ -26,6 +30,12 @@ def problem(axis=None):
     columns = {"price": X[:, 0], "stock": np.arange(N), "age": X[:, 1], "title": TITLES, "basket": BASKETS}
     rows = Rows(pa.table({**columns, "picture": [[float(i)] * 4 for i in range(N)]}), np.arange(N), "shop")
     return Problem(rows, rows, rows, axis or Axis("label", ("no", "yes")), tuple(columns))
+
+
+def encoded(picture):
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "png")
+    return file.getvalue()
 
 
 def softmax(logits):
@@ -241,3 +251,19 @@ def test_a_teacher_on_one_thread_answers_the_same(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"another")
     with pytest.raises(UserError, match="changed since it was opened"):
         teacher.on_threads(1)
+
+
+def test_a_column_of_encoded_pictures_fills_an_input_of_theirs(tmp_path) -> None:
+    random = np.random.default_rng(1)
+    shown = random.integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    column = pa.array([encoded(picture) for picture in shown], pa.binary())
+    rows = Rows(pa.table({"photo": column}), np.arange(6), "shop")
+    asked = Problem(rows, rows, rows, Axis("label", ("no", "yes")), ("photo",))
+    doubled(tmp_path, TensorProto.FLOAT, [None, 3, 4, 5])
+    picture = PictureInput(mean=(0.5, 0.4, 0.3), deviation=(0.2,))
+    teacher = Onnx("m.onnx", inputs={"x": "photo"}, kind="logits", picture=picture).open(asked, tmp_path)
+    check_teacher(teacher, rows)
+    expected = ((shown / 255 - [0.5, 0.4, 0.3]) / 0.2).sum((1, 2, 3))
+    np.testing.assert_allclose(teacher(rows.batch())["logits"][:, 0], expected, rtol=1e-4)
+    plain = Onnx("m.onnx", inputs={"x": "photo"}, kind="logits").open(asked, tmp_path)
+    assert plain.fingerprint != teacher.fingerprint

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from limbeck.encoder import Encoder
 from limbeck.errors import UserError
-from limbeck.picture_reader import PictureNetwork, Pixels, picture_of
+from limbeck.picture_reader import PictureModule, PictureNetwork, Pixels, picture_of
 
 SMALLEST = 12
 
 
-class LeNet(nn.Module):
+class LeNet(PictureModule):
     """Two convolutions with maxima, two hidden layers, logits.
 
     Args:
@@ -23,11 +23,20 @@ class LeNet(nn.Module):
         channels: of the pictures.
         outputs: C.
         dropout: share of the hidden numbers that training hides.
+        mirror: as `PictureModule` says.
     """
 
-    def __init__(self, pixels: Pixels, size: tuple[int, int], channels: int, outputs: int, *, dropout: float) -> None:
-        super().__init__()
-        self.pixels = pixels
+    def __init__(
+        self,
+        pixels: Pixels,
+        size: tuple[int, int],
+        channels: int,
+        outputs: int,
+        *,
+        dropout: float,
+        mirror: bool,
+    ) -> None:
+        super().__init__(pixels, mirror=mirror)
         self.features = nn.Sequential(
             nn.Conv2d(channels, 6, 5, padding=2),
             nn.ReLU(),
@@ -41,10 +50,10 @@ class LeNet(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(84, outputs)
 
-    def forward(self, picture: Tensor) -> dict[str, Tensor]:
-        """Bytes (B, channels, H, W) to logits (B, C)."""
-        states = self.hidden(self.features(self.pixels(picture)).flatten(1))
-        return {"logits": self.head(self.dropout(states))}
+    def answer(self, numbers: Tensor) -> Tensor:
+        """Numbers (B, channels, H, W) to logits (B, C)."""
+        logits: Tensor = self.head(self.dropout(self.hidden(self.features(numbers).flatten(1))))
+        return logits
 
 
 @dataclass(frozen=True)
@@ -59,4 +68,5 @@ class Lenet(PictureNetwork):
         picture = picture_of(encoder)
         if min(picture.size) < SMALLEST:
             raise UserError(f"pictures are {picture.size[0]} x {picture.size[1]}; lenet needs {SMALLEST} pixels a side")
-        return LeNet(self.pixels(), picture.size, picture.channels, outputs, dropout=self.dropout)
+        size, channels = picture.size, picture.channels
+        return LeNet(self.pixels(), size, channels, outputs, dropout=self.dropout, mirror=self.mirror)

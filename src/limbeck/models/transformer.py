@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -16,7 +13,7 @@ from torch import Tensor, nn
 from limbeck.encoder import Encoder
 from limbeck.encoders.tokens import Tokens
 from limbeck.errors import UserError
-from limbeck.pretrained import bring_folder, folder_here
+from limbeck.pretrained import NOT_HERE, body_of, bring_folder, content_of, folder_here
 from limbeck.types import Kind
 
 if TYPE_CHECKING:
@@ -119,12 +116,8 @@ class Transformer:
             raise UserError(f"frozen is {self.frozen}; it must be at least 0, or left out to let everything learn")
 
     def content(self) -> str:
-        """Of the weights it starts from: the same name may stand for others tomorrow."""
-        folder = bring_folder(self.source)
-        digest = hashlib.sha256()
-        for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
-            digest.update(file.name.encode() + hashlib.sha256(file.read_bytes()).digest())
-        return digest.hexdigest()
+        """Of the weights it starts from."""
+        return content_of(bring_folder(self.source))
 
     def encoder(self, problem: Problem) -> Encoder:
         """The network's own tokens; its configuration goes with them, so that it can be built again anywhere."""
@@ -144,8 +137,8 @@ class Transformer:
         config = self._config(encoder.encodings[0].config)  # type: ignore[attr-defined]  # these are Tokens
         folder = folder_here(self.source)
         if folder is None:
-            warnings.warn(f"'{self.source}' is not on this machine: its weights are not loaded", stacklevel=2)
-        body = _fresh(config) if folder is None else _loaded(folder, config)
+            warnings.warn(NOT_HERE.format(self.source), stacklevel=2)
+        body = body_of(folder, config, attention="sdpa", spare="pooler.")
         if hasattr(body, "pooler"):
             body.pooler = None  # type: ignore[assignment]  # never asked, so it would never learn
         if self.frozen is not None:
@@ -177,54 +170,3 @@ def _freeze(body: nn.Module, count: int, layers: int) -> None:
     words: nn.Module = body.get_input_embeddings()  # type: ignore[operator]  # transformers' own
     for part in (words, *stack[:count]):
         part.requires_grad_(False)
-
-
-def _fresh(config: Any) -> nn.Module:
-    from transformers import AutoModel
-
-    body: nn.Module = AutoModel.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-    return body
-
-
-def _loaded(folder: Path, config: Any) -> nn.Module:
-    from transformers import AutoModel
-
-    if not any(folder.glob("*.safetensors")):
-        raise UserError(
-            f"{folder.name} holds no safetensors, and pickled weights are never read; "
-            "write them with `model.save_pretrained(folder)`"
-        )
-    with _quiet():
-        body, report = AutoModel.from_pretrained(
-            folder,
-            config=config,
-            attn_implementation="sdpa",
-            dtype=torch.float32,
-            local_files_only=True,
-            use_safetensors=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    missing = sorted(name for name in report["missing_keys"] if not name.startswith("pooler."))
-    if missing:
-        raise UserError(
-            f"{folder.name}: the safetensors lack {len(missing)} weights of the network, {missing[0]} first"
-        )
-    loaded: nn.Module = body
-    return loaded
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the progress bar, and without the report on layers that were left out on purpose."""
-    from transformers.utils import logging
-
-    before, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        if bar:
-            logging.enable_progress_bar()

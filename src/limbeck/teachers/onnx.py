@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from limbeck.brought import CLIP, TEXT, Reading, Slot, filled, matrix, need_columns, plan_of
 from limbeck.errors import UserError, counted, few
+from limbeck.picture_input import PictureInput
 from limbeck.table import find_file
 from limbeck.task import Problem
 from limbeck.types import Array, Batch, Kind, Signals, fingerprint
@@ -34,6 +35,7 @@ class Onnx:
         path: the file.
         inputs: input -> column; empty: every input reads the column of its name.
         features: columns of numbers that fill the one input (rows, features) of scikit-learn's exports.
+        picture: how pictures fill an input of theirs; by default scaled to [0, 1].
         output: the output that answers; by default the only one of floats and two axes.
         classes: the class or item at each position of the output; by default in the task's order.
         signal: name of the signal; by default the task's own.
@@ -45,6 +47,7 @@ class Onnx:
     path: str
     inputs: Mapping[str, str] = field(default_factory=dict)
     features: tuple[str, ...] = ()
+    picture: PictureInput = field(default_factory=PictureInput)
     output: str | None = None
     classes: tuple[str, ...] = ()
     signal: str | None = None
@@ -86,10 +89,14 @@ class Onnx:
         output = self._output(session)
         reading = Reading(self._who, problem.axis, self.signal, self.kind, self.classes, self.clip)
         # As fingerprints were first made: one tuple of columns an input.
-        keys = {"plan": {slots[0].name: self.features} if self.features else {n: (c,) for n, c in plan.items()}}
+        keys: dict[str, Any] = {
+            "plan": {slots[0].name: self.features} if self.features else {n: (c,) for n, c in plan.items()}
+        }
+        if self.picture != PictureInput():
+            keys["picture"] = asdict(self.picture)
         told = fingerprint("onnx", 1, file=graph.digest, output=output, **keys, **reading.keys)
         rows = self._rows(slots)
-        predictor = OnnxPredictor(graph, session, slots, plan, output, reading, rows, reads, told)
+        predictor = OnnxPredictor(graph, session, slots, plan, self.picture, output, reading, rows, reads, told)
         predictor(problem.train.slice(0, 2).batch(reads))
         return predictor
 
@@ -174,6 +181,7 @@ class OnnxPredictor:
         session: ONNX Runtime's.
         slots: the inputs.
         plan: input -> column; empty where all of `reads` fill the one input side by side.
+        picture: how pictures fill an input.
         output: the output that answers.
         reading: numbers to the main signal.
         rows_per_run: at most.
@@ -185,6 +193,7 @@ class OnnxPredictor:
     session: Any
     slots: tuple[Slot, ...]
     plan: Mapping[str, str]
+    picture: PictureInput
     output: str
     reading: Reading
     rows_per_run: int
@@ -199,7 +208,7 @@ class OnnxPredictor:
         """
         who, seen = self.reading.who, batch.only(self.reads)
         if self.plan:
-            fed = filled(seen, self.slots, self.plan, who)
+            fed = filled(seen, self.slots, self.plan, who, self.picture)
         else:
             fed = {self.slots[0].name: matrix(seen, self.reads, who).astype(str(self.slots[0].dtype))}
         return self.reading.asked(self._run, fed, len(batch.key), self.rows_per_run)
