@@ -47,6 +47,10 @@ class History:
         padded[rows, within] = found[first + within] + RESERVED
         return {self.column: padded}
 
+    def misses(self, column: Lists) -> Array:
+        """Whether values are none of the catalogue's, bool, one each of all rows' end to end."""
+        return lookup(self.values, column.values) < 0
+
     @property
     def fingerprint(self) -> str:
         """Of its column, catalogue and length."""
