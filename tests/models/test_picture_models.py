@@ -3,6 +3,8 @@
 import io
 
 import numpy as np
+import onnx
+import onnxruntime
 import pyarrow as pa
 import pytest
 import torch
@@ -10,6 +12,7 @@ from PIL import Image
 
 from limbeck import parts
 from limbeck.errors import UserError
+from limbeck.graph import to_onnx
 from limbeck.model import Model
 from limbeck.models.depthwise_separable import DepthwiseSeparable
 from limbeck.models.lenet import Lenet
@@ -103,6 +106,50 @@ def test_a_large_picture_is_read_at_its_share_of_224() -> None:
         300,
         600,
     )
+
+
+@pytest.mark.parametrize("family", [Lenet(mirror=True), PictureConvolution(widths=(4, 6), mirror=True)])
+def test_a_mirrored_picture_gets_the_same_answer_and_it_is_the_mean_of_both(family) -> None:
+    module = built(family).module.eval()
+    picture = torch.randint(0, 256, (3, 1, 28, 28), dtype=torch.uint8)
+    with torch.no_grad():
+        both = [module.answer(module.pixels(one)) for one in (picture, picture.flip(3))]
+        assert not torch.allclose(*both, atol=1e-3)
+        torch.testing.assert_close(module(picture)["logits"], (both[0] + both[1]) / 2)
+        torch.testing.assert_close(module(picture.flip(3))["logits"], module(picture)["logits"])
+
+
+def test_training_sees_a_picture_or_its_mirror_image_about_equally_often() -> None:
+    module = built(PictureConvolution(widths=(4,), mirror=True)).module.train()
+    seen = []
+    module.answer = lambda numbers: seen.append(numbers) or numbers.new_zeros(len(numbers), 10)
+    half = torch.zeros(1000, 1, 28, 28, dtype=torch.uint8)
+    half[:, :, :, :14] = 255
+    torch.manual_seed(0)
+    module(half)
+    left, right = (seen[0][:, 0, 0, place] > 0 for place in (0, 27))
+    assert bool((left ^ right).all())
+    assert 450 < int(left.sum()) < 550
+
+
+def test_inner_states_of_a_mirrored_network_are_the_pictures_own() -> None:
+    model = built(PictureConvolution(widths=(4, 6), mirror=True))
+    batch = problem().train.batch(["picture"])
+    heard = model.tapped(["features"])(batch)["hidden.features"]
+    own = model.module.features(model.module.pixels(torch.from_numpy(model.encoder(batch)["picture"])))
+    np.testing.assert_allclose(heard, own.detach().numpy(), atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_mirrored_network_leaves_with_every_weight_once_and_the_same_answers() -> None:
+    module = built(PictureConvolution(widths=(4, 6), mirror=True)).module.eval()
+    picture = torch.randint(0, 256, (5, 1, 28, 28), dtype=torch.uint8)
+    exported = to_onnx(module, {"picture": picture[:3].numpy()})
+    assert [node.op_type for node in onnx.load_from_string(exported).graph.node].count("Conv") == 2
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    for rows in (1, 5):
+        (said,) = session.run(None, {"picture": picture[:rows].numpy()})
+        np.testing.assert_allclose(said, module(picture[:rows])["logits"].detach().numpy(), atol=1e-5)
 
 
 @pytest.mark.parametrize(
