@@ -23,7 +23,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from limbeck import artifact, bounds, knowledge, parts, recipe, split, weight
+from limbeck import artifact, bounds, knowledge, parts, recipe, split, threat, weight
 from limbeck.term import Term
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +44,33 @@ GROUPS = {
     "data_free": "No data",
     "several": "Several teachers",
 }
+SCENARIOS = (
+    ("classes of texts, people, products", "`kl` beside `hard`", "`dist`"),
+    ("yes or no: clicks, purchases", "`kl` at temperature 1 beside `hard`; of one logit `soft_binary`", ""),
+    ("a catalogue is ranked", "`listwise_kl` beside `hard`", "`unbiased_groups`"),
+    ("a catalogue too long for memory", "`linear_candidates`, with `label.top`", ""),
+    ("a vocabulary too long for memory", "`linear_head`, with `label.top`", "`skewed_kl` as its divergence"),
+    (
+        "few labels, many rows without one",
+        "`kl` alone, with the rows under `data.unlabelled`",
+        "for tables, `{make: munge}` there",
+    ),
+    ("numbers: prices, values", "`squared_error`", "`teacher_bounded`, where the teacher errs too"),
+    ("forecasts", "`quantile` beside `hard_quantile`", "`horizon_weighted`, `multi_scale`"),
+    ("embeddings for search", "`cosine_embedding`", "`relational`, `probabilistic_transfer`, `queue_kl`"),
+    ("pictures, a convolutional teacher trained here", "`dist` beside `hard`", "`kl`, `fit_net`"),
+    ("the teacher's classifier may be deployed too", "`fit_net` in the model `borrowed_classifier` (SimKD)", ""),
+    ("boxes", "`cross_head`, or `localisation` for edges that are distributions", "`pearson_maps`, `focal_global`"),
+    ("masks", "`channel_wise` on logits", "`pixel_kl` with `structural`"),
+    ("a transformer", "`kl`, then `minilm_relations` beside it", "`tiny_bert` at equal heads"),
+    ("a student must withstand attacks", "`rslad` with `training.attack`", "`ard`, with labels"),
+    ("several teachers", "`kl` of an `ensemble`", "`several_kl`, where they differ row by row"),
+    ("several tasks (in Python)", "a hard and a soft loss a head (`signal`, `truth`), weights `learned`", "`balanced`"),
+    ("no teacher better than the student", "`kl` with `from: average` or `from: peers`", "`generations: 2`"),
+    ("the student acts", "`policy_kl`", "`teacher_action`"),
+    ("fitted students: trees, linear models", "`kl` or `soft_binary`: they offer soft targets", ""),
+)
+"""What is to be done, what to start with, and what to try against it."""
 SITE = ROOT / "docs" / "site"
 TITLES = {
     recipe.Recipe: "The whole file",
@@ -57,6 +84,7 @@ TITLES = {
     weight.SampleWeight: "sample_weight",
     knowledge.Knowledge: "label",
     recipe.Training: "training",
+    threat.Threat: "attack",
     artifact.Export: "export",
     bounds.Tune: "tune",
     bounds.Budget: "budget",
@@ -111,17 +139,17 @@ def kind(annotation: Any, limits: tuple[Any, ...] = ()) -> str:
     return WORDS.get(annotation, getattr(annotation, "__name__", str(annotation))) + tail
 
 
-def keys(model: type[Any]) -> Iterator[tuple[str, str, str]]:
-    """(key, type, default) of a model of the recipe."""
+def keys(model: type[Any]) -> Iterator[tuple[str, str, str, str]]:
+    """(key, field, type, default) of a model of the recipe."""
     if issubclass(model, BaseModel):
         for name, field in model.model_fields.items():
             default = "required" if field.default is PydanticUndefined else shown(field.default)
-            yield field.alias or name, kind(field.annotation, tuple(field.metadata)), default
+            yield field.alias or name, name, kind(field.annotation, tuple(field.metadata)), default
         return
     hints = get_type_hints(model, include_extras=True)
     for field in dataclasses.fields(model):
         default = "required" if field.default is dataclasses.MISSING else shown(field.default)
-        yield field.name, kind(hints[field.name]), default
+        yield field.name, field.name, kind(hints[field.name]), default
 
 
 def shown(value: Any) -> str:
@@ -149,7 +177,7 @@ def recipe_page() -> str:
     ]
     for model, title in TITLES.items():
         above, about = said(model.__doc__)
-        rows = [(f"`{key}`", kind_, default, about.get(key, "")) for key, kind_, default in keys(model)]
+        rows = [(f"`{key}`", kind_, default, about.get(name, "")) for key, name, kind_, default in keys(model)]
         text += [f"\n## {title}\n\n{above}\n", table(("key", "type", "default", "meaning"), rows)]
         if issubclass(model, BaseModel) and model.model_config.get("extra") == "allow":
             text.append("\nAny other key is a setting of the part that is named.")
@@ -224,7 +252,10 @@ def objectives_page() -> str:
         "Written by `make docs` from the losses' own words in `src/limbeck/losses/`; change those, not this page.",
         "A recipe's objective is a list of them, each with a `weight` and its settings.\n",
         "## What to choose\n",
-        "Look for what your teacher says, then for your case. Start with the plainest, and keep `kl` (of rankings "
+        *scenarios({loss.name for loss in every}),
+        "A temperature may move by a schedule; it is neither learned nor balanced. The few losses that were measured "
+        "stand below; of all others nothing is claimed but what their sources claim.\n",
+        "Or look for what your teacher says, then for your case. Start with the plainest, and keep `kl` (of rankings "
         "`listwise_kl`) and the honest twin beside it: what does not beat both is not worth its trouble.\n",
         *chooser([loss for loss in every if loss.group != "hard"]),
         "\n## What was measured\n",
@@ -242,6 +273,16 @@ def row_of(loss: Loss) -> tuple[str, ...]:
     """Of the table of losses."""
     reads = "; ".join(f"{whose}: {what}" for what, whose in loss.reads)
     return f"`{loss.name}`", loss.use, reads, ", ".join(loss.settings), loss.paper
+
+
+def scenarios(known: set[str]) -> Iterator[str]:
+    """By what is to be done; every loss that is named must be one."""
+    named = {name for line in SCENARIOS for name in re.findall(r"`([a-z_]+)`", " ".join(line))}
+    other = {"hard", "learned", "balanced", "borrowed_classifier", "ensemble", "signal", "truth"}
+    if lost := named - known - other:
+        raise SystemExit(f"the scenarios name losses that are none: {', '.join(sorted(lost))}")
+    yield table(("what is to be done", "start with", "then compare"), list(SCENARIOS))
+    yield ""
 
 
 def chooser(every: list[Loss]) -> Iterator[str]:

@@ -258,7 +258,16 @@ def test_an_out_folder_that_is_a_file(tmp_path: Path, said: Said) -> None:
     csv(tmp_path / "rows.csv", reviews())
     path, place = recipe(tmp_path), tmp_path / "taken"
     place.write_text("mine")
-    code, _, err = said("run", path, "--out", place)
-    assert code == 2
-    assert "taken" in err
+    for asked in (("--out", place), ("--out", place, "--plan"), ("--out", place / "deeper")):
+        code, _, err = said("run", path, *asked)
+        assert code == 2
+        assert err.endswith(f"{place} is a file, and a folder was wanted; give --out another place\n")
     assert place.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["pictures", "."])
+def test_a_folder_of_pictures_without_the_line_at_its_end(tmp_path: Path, said: Said, name: str) -> None:
+    (tmp_path / "pictures" / "cat").mkdir(parents=True)
+    path = recipe(tmp_path, task="classify_image", data={"path": name})
+    told = f"'{name}' is a folder; write '{name}/' where it holds a folder of pictures for each label"
+    refused(said, tmp_path, told, command=("check", path))

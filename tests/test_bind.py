@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from limbeck import ledger, parts
-from limbeck.bind import alone, bind, options_of, problem_of, remembered, taught_rows, together
+from limbeck.bind import alone, bind, objective_of, options_of, problem_of, remembered, taught_rows, together
 from limbeck.cache import cache_folder
 from limbeck.chunk import persons
 from limbeck.errors import UserError
@@ -149,7 +149,7 @@ def rows_of_pictures(values: list[int]) -> Rows:
 def test_unlabelled_pictures_that_cannot_be_read_are_refused_or_skipped_as_the_recipe_says(album: Path) -> None:
     (album / "extra" / "any" / "good.png").write_bytes(picture(9))
     (album / "extra" / "any" / "bad.png").write_bytes(picture(9)[:-30])
-    with pytest.raises(UserError, match=r"1 of 2 pictures cannot be read \('id 0: it is not whole"):
+    with pytest.raises(UserError, match=r"1 of 2 pictures cannot be read \('any/bad.png: it is not whole"):
         prepared(album, f"{ALBUM}, unlabelled: [{{path: extra/}}]}}")
     problem = prepared(album, f"{ALBUM}, unlabelled: [{{path: extra/}}]}}\noptions: {{unreadable: skip}}")
     assert problem.unlabelled is not None
@@ -296,3 +296,19 @@ def test_where_weights_move_the_twin_has_the_whole_weight_of_the_end() -> None:
     falling = {"schedule": "linear", "start": 1.0, "end": 0.5}
     (hard,) = alone(losses({"loss": "kl", "weight": 0.5}, {"loss": "hard", "weight": falling}), task, object())
     assert (hard.weight.start, hard.weight.end) == (2.0, 1.0)
+
+
+@pytest.mark.parametrize("first", [{"schedule": "linear", "start": 1.0, "end": 0.0}, "balanced"])
+def test_a_twin_of_which_nothing_fixed_is_left_has_the_whole_weight(first: Any) -> None:
+    """A weight that ends at 0 cannot be scaled, and one is balanced against another or not at all."""
+    said = losses({"loss": "hard", "weight": first}, {"loss": "kl", "weight": 0.8})
+    task = parts.get("tasks", "classify_text")
+    (hard,) = alone(said, task, object())
+    assert hard.weight == (0.8 if isinstance(first, dict) else 1.6)
+    assert objective_of((hard,), task, object()).weights == [hard.weight]
+
+
+def test_a_balanced_weight_counts_as_the_first_that_is_given() -> None:
+    task = parts.get("tasks", "classify_text")
+    (hard,) = alone(losses({"loss": "hard", "weight": 0.25}, {"loss": "kl", "weight": "balanced"}), task, object())
+    assert hard.weight == 0.5

@@ -46,9 +46,9 @@ def test_a_range_rises_and_a_ratio_starts_above_nothing() -> None:
     [
         ("high: 64", "high: 3", "low must be below high"),
         ("high: 64", "top: 64", "unknown key 'top'"),
-        ("bytes: 1000", "bytes: 0", "greater than 0"),
+        ("bytes: 1000", "bytes: 0", "it must be above 0"),
         ("bytes: 1000", "byte: 1000", "unknown key 'byte'"),
-        ("trials: 7", "trials: 0", "greater than 0"),
+        ("trials: 7", "trials: 0", "it must be above 0"),
         ("trials: 7", "tries: 7", "unknown key 'tries'"),
     ],
 )

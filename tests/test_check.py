@@ -76,6 +76,63 @@ def test_only_rows_of_losses_that_learn_from_a_teacher_are_weighed_by_it(
     assert found.line == line(RECIPE.replace(old, new), "sample_weight")
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("{loss: hard}", "{loss: hard, from: peers}", "'hard' learns from nobody but the rows' labels"),
+        ("temperature: 2.0", "temperature: 2.0, from: average", "set training.ema, such as 0.999"),
+        ("    width: 4", "    peers: 2", "no loss learns from peers"),
+    ],
+)
+def test_whoever_a_loss_learns_from_must_be_there(folder: Path, old: str, new: str, words: str) -> None:
+    assert words in only(folder, old, new).message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("temperature: 2.0", "temperature: {schedule: linear, start: 4, end: -4}", "must be above 0"),
+        ("{loss: hard}", "{loss: hard, label_smoothing: {schedule: linear, start: 0, end: 1.5}}", "below 1"),
+        ("    width: 4", "    choose: {objective.1.weight: [1.0, -1.0]}", "-1.0 is no weight"),
+        ("    width: 4", "    choose: {objective.1.weight: [foo]}", "'foo' is no weight"),
+        ("training: {epochs: 1}", "training: {epochs: 1, attack: {steps: 2}}", "rows that no loss reads"),
+        ("{loss: kl, temperature: 2.0}", "{loss: ard}", "set training.attack"),
+    ],
+)
+def test_what_would_fail_after_hours_is_found_at_once(folder: Path, old: str, new: str, words: str) -> None:
+    assert RECIPE.count(old) == 1
+    assert words in " ".join(one.message for one in mistakes(folder, RECIPE.replace(old, new)))
+
+
+def test_a_moving_temperature_finds_no_tails_in_knowledge_that_is_cut(folder: Path) -> None:
+    text = RECIPE.replace("temperature: 2.0", "temperature: {schedule: linear, start: 4, end: 2}")
+    assert not mistakes(folder, text)
+    (found,) = mistakes(folder, text + "label: {top: 1}\n")
+    assert "tails of given temperatures only" in found.message
+
+
+def test_every_generation_is_rehearsed(folder: Path) -> None:
+    """The second learns from the first, whose parts are not the teacher's."""
+    text = RECIPE.replace("model: tfidf_linear", "model: text_convolution")
+    text = text.replace("{loss: kl, temperature: 2.0}", "{loss: fit_net, student: head.0, teacher: dropout}")
+    assert not mistakes(folder, text)
+    told = mistakes(folder, text.replace("    width: 4", "    width: 4\n    generations: 2"))
+    assert "no part 'dropout' of" in " ".join(one.message for one in told)
+
+
+def test_a_loss_learns_from_one_of_three() -> None:
+    with pytest.raises(RecipeError, match="'teacher', 'average' or 'peers' was wanted, found 'friends'"):
+        parse(RECIPE.replace("temperature: 2.0", "temperature: 2.0, from: friends"))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_student_that_is_fitted_learns_from_the_teacher_alone(folder: Path, ema: float | None) -> None:
+    text = RECIPE.replace("model: bag_of_embeddings\n    width: 4", "model: tfidf_linear")
+    text = text.replace("temperature: 2.0", "temperature: 2.0, from: average")
+    (found,) = mistakes(folder, text.replace("epochs: 1", f"ema: {ema}") if ema else text)
+    assert "fitted in one go, so it has no 'average' to learn from" in found.message
+
+
 @pytest.mark.parametrize("by", ["confidence", "{by: correctness, floor: 0.2}"])
 def test_rows_weighed_by_the_teacher_are_tried(folder: Path, by: str) -> None:
     assert not mistakes(folder, RECIPE.replace("temperature: 2.0", f"temperature: 2.0, sample_weight: {by}"))
@@ -285,3 +342,13 @@ def test_members_of_an_ensemble_are_looked_at(folder: Path) -> None:
 def test_nothing_is_trained_and_nothing_is_left_but_converted_rows(folder: Path) -> None:
     mistakes(folder, RECIPE)
     assert {path.name for path in (folder / "cache").iterdir()} == {"rows"}
+
+
+def test_rows_that_would_not_fit_into_memory_are_told_before_any_work(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limbeck.room.memory_left", lambda: 1000)
+    (mistake,) = mistakes(folder, RECIPE)
+    assert mistake.where == "students[0]"
+    assert mistake.message.startswith("36 rows of ")
+    assert "GB are left; take fewer rows" in mistake.message

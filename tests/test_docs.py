@@ -23,13 +23,21 @@ def generate() -> Any:
 def test_every_loss_is_on_the_page_with_its_settings_and_in_the_chooser_by_its_own_words(generate: Any) -> None:
     page, figures = generate.objectives_page(), "\n".join(generate.measured())
     assert figures in page
-    page = page.replace(figures, "")
+    scenarios = "\n".join(generate.scenarios({loss.name for loss in generate.losses()}))
+    assert scenarios in page
+    page = page.replace(figures, "").replace(scenarios, "")
     for loss in generate.losses():
         assert page.count(f"| `{loss.name}` |") == (1 if loss.group == "hard" else 2), loss.name
         assert all(one in page for one in loss.settings)
     choosing = page.split("## What was measured")[0]
     assert "### The teacher says `hidden.<path>`" in choosing
     assert "| Plain knowledge distillation: the one to try first, and to beat. | `kl` |" in choosing
+
+
+def test_scenarios_name_losses_that_are_there(generate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "SCENARIOS", (("a case", "`kl`", "`klm`"),))
+    with pytest.raises(SystemExit, match="losses that are none: klm"):
+        list(generate.scenarios({"kl"}))
 
 
 def test_only_what_beat_plain_distillation_and_the_twin_is_recommended(
@@ -47,3 +55,9 @@ def test_only_what_beat_plain_distillation_and_the_twin_is_recommended(
     assert "- rank: `dist`\n" in said
     assert "- sort: none beat both" in said
     assert "| rank | `uld` | NDCG | 0.3100 ± 0.0020 | 0.3000 | 0.2900 (beaten) |" in said
+
+
+def test_every_key_of_a_recipe_has_a_meaning(generate: Any) -> None:
+    lines = [line for line in generate.recipe_page().splitlines() if line.startswith("| `")]
+    assert len(lines) > 60
+    assert not [line for line in lines if line.rstrip("| ").endswith("|") or line.split(" | ")[-1].strip("| ") == ""]

@@ -70,9 +70,8 @@ def test_everything_that_holds_something_of_a_person_is_named_and_nothing_else(s
     assert done.artifacts == (out / "artifact" / "small",)
     assert done.shown == (out / "rows.json", out / "report.html")
     assert done.again == (out,)
-    kinds = [place.parent.name for place in done.steps]
-    assert done.steps[0] == out / "steps"
-    assert kinds[1:] == ["teachers", "baselines"]
+    assert done.steps[:2] == (out / "steps" / "students", out / "steps" / "judged")
+    assert [place.parent.name for place in done.steps[2:]] == ["teachers", "baselines"]
     assert [user.encode() in file.read_bytes() for file in done.rows] == [True]
     others = [file for file in cache_folder("rows").glob("*.arrow") if file not in done.rows]
     assert not any(user.encode() in file.read_bytes() for file in others)
@@ -113,7 +112,9 @@ def test_the_run_done_again_holds_nothing_of_the_person(shop: Path) -> None:
         assert f'"{user}"' not in (out / name).read_text()
     left = forget(user, shop / "nowhere")
     assert (left.artifacts, left.shown, left.again) == ((), (), ())
-    assert left.steps, "the models of before are still there"
+    before, models = {place for place in left.steps if place.parent.name == "students"}, out / "steps" / "students"
+    assert before, "the models of before are still there"
+    assert before < set(models.iterdir()), "and those of after are none of theirs"
 
 
 def test_a_stranger_leaves_no_trace(shop: Path) -> None:

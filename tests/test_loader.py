@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from limbeck.errors import UserError
 from limbeck.loader import TableLoader, parts_of
+from limbeck.losses.cross_entropy import CrossEntropy
+from limbeck.objective import Objective
 
 torch.set_num_threads(1)
 
@@ -67,16 +69,46 @@ def test_it_goes_on_from_any_step(rows: int, batch_size: int, data: st.DataObjec
     assert ids(made, 2, start) == ids(made, 2)[start:]
 
 
-@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4))
-def test_processes_divide_every_batch(rows: int, batch_size: int, processes: int) -> None:
-    whole = ids(loader(rows, batch_size), 1)
-    shares = [ids(loader(rows, batch_size, process=p, processes=processes), 1) for p in range(processes)]
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 4), st.booleans())
+def test_processes_divide_every_batch_and_no_row_counts_twice(
+    rows: int, batch_size: int, processes: int, weighed: bool
+) -> None:
+    weight = {"weight": np.arange(1.0, rows + 1)} if weighed else {}
+    all_of_it = TableLoader({"x": np.arange(rows), **weight}, np.arange(rows), batch_size=batch_size)
+    whole = list(all_of_it.batches(1))
+    shares = []
+    for process in range(processes):
+        all_of_it.process, all_of_it.processes = process, processes
+        shares.append(list(all_of_it.batches(1)))
     for step, batch in enumerate(whole):
-        given_out = Counter(i for share in shares for i in share[step])
-        assert set(given_out) == set(batch)
-        assert all(share[step] for share in shares)  # an empty share would have no mean
-        if len(batch) >= processes:
-            assert given_out == Counter(batch)
+        counted: Counter[int] = Counter()
+        for share in shares:
+            mine = share[step]
+            assert len(mine["id"])  # an empty share would have no mean
+            for id, count in zip(mine["id"].tolist(), mine.get("weight", torch.ones(len(mine["id"]))), strict=True):
+                counted[id] += count.item()
+        assert counted == Counter({id: float(id + 1 if weighed else 1) for id in batch["id"].tolist()})
+
+
+def test_a_short_last_batch_has_the_loss_of_its_rows_however_many_share_it() -> None:
+    """Two rows among three processes: by shares, the sum over processes is the mean over the two."""
+    made = TableLoader({"x": np.arange(5), "label": np.arange(5) % 3}, np.arange(5), batch_size=3)
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    objective = Objective([("hard", CrossEntropy(), 1.0)])
+    *_, last = made.batches(0)
+    wanted, _ = objective({"logits": logits[last["x"]]}, {}, last)
+    said = []
+    for process in range(3):
+        made.process, made.processes = process, 3
+        *_, mine = made.batches(0)
+        said.append(mine)
+    counts = torch.stack([objective.denominators({}, mine)["hard"] for mine in said])
+    assert counts.sum() == 2
+    summed = sum(
+        objective({"logits": logits[mine["x"]]}, {}, mine)[0] * count / counts.sum()
+        for mine, count in zip(said, counts, strict=True)
+    )
+    assert torch.allclose(torch.as_tensor(summed), wanted)
 
 
 def test_rows_keep_their_columns_together() -> None:

@@ -6,6 +6,7 @@ import math
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
@@ -36,6 +37,7 @@ from limbeck.report import (
     Row,
     plain,
 )
+from limbeck.robustness import Robustness, Withstood
 
 HOSTILE = "</script><img src=x onerror=\"document.title='taken'\"><b>&amp;"
 ARABIC = "حذاء رياضي أحمر مقاس ٤٢"
@@ -180,6 +182,26 @@ def sample_report() -> Report:
         verdict="mf-16 keeps 94.5% of its teacher's NDCG@10 at 1/66 of the size; taught, it beats its honest twin by "
         "0.0254, but teaching mf-64 did not help.",
         seconds={"teacher": 2.31, "label": 12.8, "distill": 754.2, "evaluate": 31.02, "export": 0.4127},
+        robustness=sample_robustness(),
+    )
+
+
+def sample_robustness() -> Robustness:
+    attacks = dict.fromkeys(("fgsm", "pgd-20", "ensemble"), (0.81, 0.52, 0.07))
+    corruptions = dict.fromkeys(("noise", "brightness"), (0.9, 0.7, 0.4))
+    return Robustness(
+        protocol="random-8-1-1",
+        rows=500,
+        test_rows=10_000,
+        radii=(2 / 255, 4 / 255, 8 / 255),
+        severities=(1, 3, 5),
+        how={"fgsm, pgd-20, ensemble": "steps along the sign of the gradient " * 4, "noise, brightness": "two"},
+        predictors=(
+            Withstood(name="a brought teacher of a long name", role="teacher", clean=0.93, note="not attacked"),
+            Withstood(name="mf-16", role="student", clean=0.91, attacks=attacks, corruptions=corruptions),
+            Withstood(name="mf-16", role="scratch", clean=0.9, attacks=attacks, corruptions=corruptions),
+            Withstood(name="mf-64", role="student", clean=0.92, attacks=attacks, corruptions=corruptions),
+        ),
     )
 
 
@@ -422,6 +444,7 @@ def test_every_word_is_said_in_both_languages_with_the_same_places() -> None:
     unsaid = set(WORDS) - said - nested
     # These are said only of reports that differ from the samples, and one in Markdown alone.
     unlike = {"lower", "no", "tradeoffs_note_lower", "scratch_better_right", "student_better_left"}
+    unlike |= {"kept_above", "unsteady"}
     assert unsaid <= unlike | {"cost"}
 
 
@@ -491,6 +514,32 @@ def test_no_margin_is_shown_where_nothing_varied() -> None:
     for drawn in (draw(first_run()), markdown(first_run())):
         assert "± 0" not in drawn
         assert "e-17" not in drawn
+
+
+def test_what_is_kept_of_a_metric_with_a_chance_level_is_counted_from_there() -> None:
+    plain = sample_protocol("p", 0.0)
+    tile = r"<div class=\"tile\"><dt><span[^>]*>kept of the teacher.*?</div>"
+    for chance, said in ((None, "94.8% lift kept: 92.1%"), (0.5, "92.1% of what is above chance, 0.5")):
+        found = re.search(tile, draw(Report(task="t", protocols=(replace(plain, chance=chance),))))
+        assert found is not None
+        assert Seen(found[0]).text.endswith(said)
+
+
+def test_runs_by_a_metric_with_a_chance_level_are_compared_by_what_lies_above_it() -> None:
+    held = replace(sample_protocol("p", 0.0), chance=0.5)
+    said = compare_markdown({"a": Report(task="t", protocols=(held,))})
+    assert "| lift retention |" in said
+    assert "| 92.1% |" in said
+    assert "| retention |" not in said
+
+
+def test_latencies_of_a_busy_machine_are_not_to_be_relied_on() -> None:
+    busy = first_run(latency_ms=Latency(1, 0.25, 2.0))
+    for drawn in (Seen(draw(busy)).text, markdown(busy)):
+        assert "Latencies are not to be relied on: p95 is up to 8.00× p50 (tiny)" in drawn
+    quiet = first_run(latency_ms=Latency(1, 0.25, 0.75))
+    for drawn in (Seen(draw(quiet)).text, markdown(quiet)):
+        assert "relied on" not in drawn
 
 
 def test_slices_begin_with_the_headline_and_leave_out_what_it_cannot_tell() -> None:

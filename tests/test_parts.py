@@ -9,6 +9,7 @@ import pytest
 from limbeck import parts
 from limbeck.errors import MissingExtra, UserError
 from limbeck.losses.kl import Kl
+from limbeck.picture_input import PictureInput
 
 
 def test_every_file_of_every_folder_offers_its_part() -> None:
@@ -51,7 +52,7 @@ def test_settings_are_checked_and_brought_to_their_types() -> None:
     for settings, words in (
         ({"temperatur": 2}, "loss 'kl' has no setting 'temperatur'; did you mean 'temperature'?"),
         ({"zzz": 2}, "has no setting 'zzz'; it knows: temperature, signal"),
-        ({"temperature": "warm"}, "setting 'temperature' is 'warm': Input should be a valid number"),
+        ({"temperature": "warm"}, "setting 'temperature' is 'warm': a number was wanted"),
         ({"temperature": 0}, "temperature is 0.0; it must be above 0"),
     ):
         with pytest.raises(UserError, match=words.replace("?", r"\?")):
@@ -107,3 +108,11 @@ def test_a_package_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest
     monkeypatch.setitem(sys.modules, "torch", None)  # what an install without it looks like
     with pytest.raises(MissingExtra, match=r"model 'ease' needs more packages: pip install 'limbeck\[train\]'"):
         parts.get("models", "ease")
+
+
+def test_a_setting_of_several_words_is_read_like_a_part() -> None:
+    made = parts.make("teachers", "onnx", {"path": "m.onnx", "picture": {"raw": True, "size": [4, 6]}})
+    assert made.picture == PictureInput(size=(4, 6), raw=True)
+    for wrong, said in (({"row": True}, "Unexpected keyword"), ({"deviation": [0]}, "deviations must be above 0")):
+        with pytest.raises(UserError, match=said):
+            parts.make("teachers", "onnx", {"path": "m.onnx", "picture": wrong})

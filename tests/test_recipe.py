@@ -8,6 +8,7 @@ from limbeck.errors import RecipeError, UserError
 from limbeck.knowledge import Knowledge
 from limbeck.recipe import Recipe, Training, parse, read
 from limbeck.split import Split
+from limbeck.threat import Threat
 from limbeck.weight import SampleWeight
 
 WHOLE = """\
@@ -67,21 +68,21 @@ def test_a_recipe_reads_into_values_with_its_lines() -> None:
     ("text", "words"),
     [
         (changed("epochs: 30", "epoch: 30"), "line 19: training.epoch: unknown key 'epoch'; did you mean 'epochs'\\?"),
-        (changed("epochs: 30", "epochs: 0"), "line 19: training.epochs: input should be greater than 0, found 0"),
-        (changed("epochs: 30", "epochs: many"), "line 19: training.epochs: input should be a valid integer, .*, found 'many'"),  # noqa: E501
-        (changed("epochs: 30", "precision: fp8"), r"line 19: training.precision: input should be 'no', 'bf16' or 'fp16', found 'fp8'"),  # noqa: E501
-        (changed("epochs: 30", "learning_rate: .inf"), "line 19: training.learning_rate: input should be a finite number"),  # noqa: E501
+        (changed("epochs: 30", "epochs: 0"), "line 19: training.epochs: it must be above 0, found 0"),
+        (changed("epochs: 30", "epochs: many"), "line 19: training.epochs: a whole number was wanted, found 'many'"),
+        (changed("epochs: 30", "precision: fp8"), r"line 19: training.precision: 'no', 'bf16' or 'fp16' was wanted, found 'fp8'"),  # noqa: E501
+        (changed("epochs: 30", "learning_rate: .inf"), "line 19: training.learning_rate: a number that is neither infinite nor NaN was wanted, found inf"),  # noqa: E501
         (changed("task: recommend\n", ""), "line 1: task: the key 'task' is missing"),
         (changed("task: recommend", "tusk: recommend"), "line 1: tusk: unknown key 'tusk'; did you mean 'task'\\?"),
         (changed("weight: 0.3", "weight: -1"), r"line 16: objective\[0\].weight: a weight is 0 or more, a schedule, .*, found -1"),  # noqa: E501
         (changed("weight: 0.3", "weight: learnt"), r"line 16: objective\[0\].weight: a weight is .*'learned' or 'balanced', found 'learnt'"),  # noqa: E501
-        (changed("weight: 0.3", "weight: {schedule: liner, start: 0, end: 1}"), r"line 16: objective\[0\].weight: a schedule: schedule: Input should be 'linear'"),  # noqa: E501
+        (changed("weight: 0.3", "weight: {schedule: liner, start: 0, end: 1}"), r"line 16: objective\[0\].weight: a schedule: schedule: 'linear', 'cosine' or 'step' was wanted"),  # noqa: E501
         (changed("weight: 0.3", "weight: {schedule: step, start: 0, end: 1, until: 2}"), r"line 16: objective\[0\].weight: after is 0.0 and until 2.0"),  # noqa: E501
         (changed("shares: [8, 1, 1]", "share: [8, 1, 1]"), r"line 6: protocols\[0\].split.share: unknown key 'share'; did you mean 'shares'\?"),  # noqa: E501
-        (changed("kind: user_random", "kind: userrandom"), r"line 6: protocols\[0\].split.kind: input should be 'user_random'"),  # noqa: E501
+        (changed("kind: user_random", "kind: userrandom"), r"line 6: protocols\[0\].split.kind: 'user_random', .* or 'given' was wanted, found 'userrandom'"),  # noqa: E501
         (changed("[8, 1, 1]", "[0, 1, 1]"), r"line 6: protocols\[0\].split: split.shares is \(0.0, 1.0, 1.0\); three numbers"),  # noqa: E501
         (changed("kind: user_random", "kind: group"), r"line 6: protocols\[0\].split: .*split.by must name the column"),
-        (changed("seeds: [0, 1]", "seeds: []"), "line 20: seeds: .*at least 1 item"),
+        (changed("seeds: [0, 1]", "seeds: []"), "line 20: seeds: the list is empty; at least 1 entry was wanted"),
         (changed("  model: ease", "  model: ease\n  from: onnx"), "line 7: teacher: a teacher has exactly one of model .* and from"),  # noqa: E501
         (changed("  pack: ml-100k", "  pack: a\n  path: b"), "line 2: data: data has exactly one of pack and path"),
         (changed("seeds: [0, 1]", "label: {sampled: 3}"), "line 20: label: .*needs 'top'"),
@@ -110,7 +111,7 @@ def test_a_key_that_stands_twice_is_a_mistake() -> None:
     assert found == ["line 9: teacher.model: the key stands twice"]
     found = mistakes(WHOLE + "training: {epochs: 0}\n")
     assert found[0] == "line 21: training: the key stands twice"
-    assert "training.epochs: input should be greater than 0" in found[-1]
+    assert "training.epochs: it must be above 0" in found[-1]
 
 
 def test_two_students_need_two_names() -> None:
@@ -168,7 +169,7 @@ def test_changes_are_applied_before_validation() -> None:
     assert recipe.options == {"positive": 4}
     plain, _ = parse(WHOLE)
     assert recipe.fingerprint != plain.fingerprint == parse(WHOLE)[0].fingerprint
-    assert "training.epochs: input should be greater than 0, found 0" in mistakes(WHOLE, ("training.epochs=0",))[0]
+    assert "training.epochs: it must be above 0, found 0" in mistakes(WHOLE, ("training.epochs=0",))[0]
     assert "did you mean 'epochs'?" in mistakes(WHOLE, ("training.epoch=1",))[0]
 
 
@@ -221,7 +222,7 @@ def test_what_decides_the_weights_is_neither_where_curves_go_nor_how_often_it_is
     assert same.digest() == plain.digest()
     assert "track" not in plain.digest()
     for field in set(Training.model_fields) - {"track", "checkpoint_seconds"}:
-        assert field in plain.digest()
+        assert field in Training(attack=Threat()).digest()
 
 
 def test_a_teacher_of_several_has_members_and_a_joint_title() -> None:
@@ -247,7 +248,7 @@ def test_a_recipe_does_not_change_once_read() -> None:
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("confident", r"sample_weight.by: input should be 'confidence' or 'correctness', found 'confident'"),
+        ("confident", r"sample_weight: 'confidence' or 'correctness' was wanted, found 'confident'"),
         ("{by: confidence, flor: 1}", r"sample_weight.flor: unknown key 'flor'"),
         ("{by: correctness, floor: 2}", r"sample_weight: floor is 2.0; it must be between 0 and 1"),
     ],

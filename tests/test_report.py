@@ -61,7 +61,8 @@ def small(**changes: object) -> Report:
 
 def test_the_file_has_the_documented_shape(tmp_path: Path) -> None:
     said = json.loads(small().save(tmp_path).read_text(encoding="utf-8"))
-    assert {"schema", "task", "data", "threads", "protocols", "artifacts", "verdict", "seconds"} == set(said)
+    own = {"schema", "task", "data", "threads", "protocols", "artifacts", "verdict", "seconds", "robustness"}
+    assert own == set(said)
     assert said["schema"] == 1
     protocol = said["protocols"][0]
     assert {"name", "n", "headline", "higher_is_better", "splits", "seeds", "rows", "comparisons"} <= set(protocol)

@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
 from pyarrow import csv
@@ -16,10 +18,12 @@ from pyarrow import csv
 from limbeck import teach as teaching
 from limbeck import upkeep
 from limbeck.artifact import Artifact
+from limbeck.card import recipe_text
 from limbeck.errors import GateRefused, UserError
+from limbeck.model import Model
 from limbeck.recipe import parse
 from limbeck.report import Report
-from limbeck.run import _check_owner, labelled, recipe_text, relabel, run
+from limbeck.run import _check_owner, labelled, relabel, run
 from limbeck.store import Store
 from limbeck.verbs import label as labelling
 
@@ -95,6 +99,91 @@ def test_an_artifact_holds_no_path_of_this_machine(shop: Path) -> None:
     run(recipe, base=shop, out=shop / "out")
     for file in (shop / "out" / "artifact").rglob("*"):
         assert file.is_dir() or str(shop).encode() not in file.read_bytes(), file
+
+
+TEXTS = """
+task: classify_text
+data: {path: rows.csv, roles: {text: words, label: mood}}
+protocols: [{name: random, split: {kind: random, shares: [6, 2, 2]}}]
+teacher: {model: bag_of_embeddings, width: 9, allow_weak: true}
+students: [{model: bag_of_embeddings, name: small, width: 4, vocabulary: 50}]
+objective: [{loss: hard}, LOSS]
+training: {epochs: 2}
+seeds: [0]
+"""
+
+
+@pytest.fixture
+def moods(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("LIMBECK_CACHE", str(tmp_path / "cache"))
+    rows = [f"{'good fine' if i % 2 else 'bad poor'} thing {i},{'up' if i % 2 else 'down'}" for i in range(60)]
+    (tmp_path / "rows.csv").write_text("words,mood\n" + "\n".join(rows) + "\n")
+    return tmp_path
+
+
+def test_taps_and_projections_are_absent_from_the_artifact(moods: Path) -> None:
+    text = TEXTS.replace("LOSS", "{loss: fit_net, student: head.0, teacher: head.0}")
+    run(parse(text)[0], base=moods, out=moods / "out")
+    graph = onnx.load(moods / "out" / "artifact" / "small" / "model.onnx").graph
+    assert [output.name for output in graph.output] == ["logits"]
+    folder = next((moods / "out" / "steps" / "students").iterdir())
+    held = sorted(tuple(one.dims) for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT and one.dims)
+    state = Model.load(folder).module.state_dict()  # student and twin are of one shape
+    assert held == sorted(tuple(value.shape) for value in state.values() if value.is_floating_point())
+
+
+def test_a_fused_head_teaches_in_a_recipe_what_the_plain_divergence_teaches(moods: Path) -> None:
+    found = []
+    for loss in ("{loss: kl, temperature: 2.0}", "{loss: linear_head, student: head.4, temperature: 2.0}"):
+        out = moods / loss[7:10]
+        run(parse(TEXTS.replace("LOSS", loss))[0], base=moods, out=out)
+        (one,) = [
+            folder
+            for folder in (out / "steps" / "students").iterdir()
+            if {"kl", "linear_head"} & json.loads((folder / "training.json").read_text())["curves"]["terms"].keys()
+        ]
+        found.append(Model.load(one).module.state_dict())
+    for name, value in found[0].items():
+        np.testing.assert_allclose(found[1][name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_the_last_of_three_generations_is_judged_and_each_learnt_from_the_one_before(shop: Path) -> None:
+    text = RECIPE.replace("splits: [0, 1]", "splits: [0]").replace("choose: {dropout: [0.0, 0.3]}", "generations: 3")
+    recipe, _ = parse(text)
+    steps, students = shop / "out" / "steps" / "students", 2 * 2 * 4 + 2 * 2 * 2
+    first = run(recipe, base=shop, out=shop / "out")
+    assert len(list(steps.iterdir())) == students
+    origins = [json.loads(file.read_text()) for file in (shop / "cache" / "stores").glob("*/origins.json")]
+    assert len(origins) == 2 + 2 * 2 * 2
+    one, _ = parse(text.replace("generations: 3", "dropout: 0.0"))
+    plain = run(one, base=shop, out=shop / "plain")
+    told = [{r.name: r.metrics for r in report.protocols[0].rows if r.role == "student"} for report in (first, plain)]
+    assert told[0]["mf"] != told[1]["mf"]
+    assert told[0]["sequence"] == told[1]["sequence"]
+    twins = [{r.name: r.metrics for r in report.protocols[0].rows if r.role == "scratch"} for report in (first, plain)]
+    assert twins[0] == twins[1]
+
+
+def test_peers_and_averages_teach_in_a_recipe_and_the_twin_has_none(
+    shop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = RECIPE.replace("splits: [0, 1]", "splits: [0]").replace("seeds: [4, 7]", "seeds: [4]")
+    own = "{model: matrix_factorisation, name: mf, width: 4, peers: 2, training: {ema: 0.9}, objective: [{loss: hard}, "
+    own += "{loss: listwise_kl, from: peers, weight: 0.5}, {loss: listwise_kl, from: average}]}"
+    lines = [f"  - {own}" if "choose" in line else line for line in text.splitlines() if "sequence" not in line]
+    trained: list[tuple[str, int]] = []
+    descend = teaching.distill
+
+    def counting(*args: Any, **more: Any) -> Any:
+        trained.append((more["watch"].name, len(more["peers"])))
+        return descend(*args, **more)
+
+    monkeypatch.setattr(teaching, "distill", counting)
+    report = run(parse("\n".join(lines))[0], base=shop, out=shop / "out")
+    assert [count for name, count in trained if "without a teacher" in name] == [0, 0]
+    assert [count for name, count in trained if name == "mf"] == [2, 2]
+    assert "from peers" in (shop / "out" / "artifact" / "mf" / "card.md").read_text()
+    assert {row.name for row in report.protocols[0].rows if row.role == "student"} == {"mf"}
 
 
 def test_a_teacher_no_better_than_popularity_teaches_nobody_unless_told_so(shop: Path) -> None:

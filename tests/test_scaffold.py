@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,15 @@ CHINESE_REVIEW = "这个商品的质量真的很好我非常喜欢"
             "classify_text",
             {"text": "商品评价", "label": "情感类别", "id": "序号"},
         ),
+        ({"评价": "label", "评论": "text"}, "classify_text", {"text": "评论", "label": "评价"}),
+        ({"评价内容": "text", "评价等级": "label"}, "classify_text", {"text": "评价内容", "label": "评价等级"}),
+        ({"評論內容": "text", "評價": "label"}, "classify_text", {"text": "評論內容", "label": "評價"}),
+        ({"店铺": "name", "满意度": "label", "评语": "text"}, "classify_text", {"text": "评语", "label": "满意度"}),
+        (
+            {"买家昵称": "name", "宝贝": "name", "评论时间": "count"},
+            "recommend",
+            {"user": "买家昵称", "item": "宝贝", "time": "评论时间"},
+        ),
     ],
 )  # fmt: skip
 def test_columns_with_chinese_names_are_known(
@@ -282,3 +292,31 @@ def test_a_folder_of_pictures_is_drafted_and_passes_check(tmp_path, monkeypatch)
     assert (made.task, made.roles) == ("classify_image", {"picture": "picture", "label": "label"})
     assert "path: goods/" in made.text
     assert check(*parse(made.text), tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("columns", "group"),
+    [
+        ({"product_id": 4, "seller": 20}, "product_id"),
+        ({"product_id": 1, "seller": 6}, "seller"),  # one picture a product: nothing to keep together
+        ({"商品编号": 4}, "商品编号"),
+        ({"colour": 4}, None),
+        ({"shop": 60}, None),  # too few for three parts
+    ],
+)
+def test_pictures_of_one_product_or_seller_stay_in_one_part(
+    tmp_path: Path, columns: dict[str, int], group: str | None
+) -> None:
+    pictures = []
+    for i in range(240):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8), (i, 255 - i, 9)).save(file, "png")
+        pictures.append(file.getvalue())
+    held = {name: [f"n{i // each}" for i in range(240)] for name, each in columns.items()}
+    held |= {"label": [("bag", "shoe")[i % 2] for i in range(240)]}
+    pq.write_table(pa.table({"photo": pa.array(pictures, pa.binary()), **held}), tmp_path / "photos.parquet")
+    made = scaffold(tmp_path / "photos.parquet", tmp_path, "classify_image")
+    recipe, lines = parse(made.text)
+    split = recipe.protocols[0].split
+    assert (split.kind, split.by) == (("group", group) if group else ("random", None))
+    assert check(recipe, lines, tmp_path) == []

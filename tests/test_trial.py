@@ -59,5 +59,6 @@ def test_a_service_says_so_itself_and_is_not_asked_before_the_run(
 def test_an_ensemble_that_keeps_its_members_apart_is_made_up_with_what_each_says() -> None:
     known = MadeUp(parts.get("tasks", "classify_text"), 2, Knowledge(), members=2)
     said = known.gather(np.arange(3))
-    assert sorted(said) == ["logits", "logits.0", "logits.1"]
+    assert sorted(said) == ["logits", "logits.0", "logits.1", "share"]
     assert {said[name].shape for name in said} == {(3, 2)}
+    assert said["share"].sum(1).tolist() == [1.0] * 3

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from limbeck import parts
 from limbeck.task import Judgement, Task, columns_mean
 from limbeck.types import Array
-from limbeck.verdict import Paired, agreement, kept, paired, sentence, spread
+from limbeck.verdict import Paired, agreement, caution, kept, paired, rails, sentence, spread
 
 USERS = 200
 RANDOM = np.random.default_rng(0)
@@ -65,7 +66,7 @@ def test_the_mean_and_deviation_are_over_seeds_and_the_interval_over_users() -> 
 
 
 def test_one_judgement_has_no_deviation() -> None:
-    assert spread(GAIN, [judged(RANDOM.normal(size=USERS))]).sd == 0.0
+    assert spread(GAIN, [judged(RANDOM.normal(size=USERS))]).sd is None
 
 
 def test_means_are_paired_by_unit_over_splits_and_seeds_as_scipy_pairs_them() -> None:
@@ -214,6 +215,34 @@ def test_without_a_share_the_sentence_promises_none() -> None:
     assert said.startswith("mf is not comparable (0.1 of 0); distillation did not help")
 
 
+@pytest.mark.parametrize(
+    ("student", "said"),
+    [
+        (0.58, "bag keeps 16.0% of what the teacher's gain has above chance, 0.5 (0.58 of 1); "),
+        (0.47, "bag is no better than chance, which has gain 0.5 (0.47 of 1); "),
+    ],
+)
+def test_where_a_blind_guess_is_worth_something_it_is_not_called_kept(student: float, said: str) -> None:
+    guess = task(chance=0.5)
+    found = kept(guess, teacher=1.0, student=student, scratch=0.5, trivial=math.nan)
+    told = sentence(
+        guess,
+        "bag",
+        teacher=1.0,
+        student=student,
+        scratch=0.5,
+        test=Paired(0.0, 0.0, 0.0, 1.0),
+        share=found.share(guess),
+    )
+    assert told.startswith(said)
+    assert found.share(task()) == pytest.approx(student)
+
+
+def test_one_training_alone_is_said_to_prove_nothing() -> None:
+    assert caution(1) == " One training alone proves nothing: name several seeds."
+    assert caution(2) == ""
+
+
 def test_where_the_teacher_is_no_better_than_nothing_there_is_no_lift_to_keep() -> None:
     assert kept(task(), teacher=0.09, student=0.08, scratch=0.07, trivial=0.1).lift_retention is None
     assert kept(task(chance=0.5), teacher=0.4, student=0.45, scratch=0.4, trivial=0.0).lift_retention is None
@@ -228,3 +257,13 @@ def test_a_metric_that_resampling_biases_has_no_interval() -> None:
     assert found.mean == 0.8
     assert np.isnan(found.low)
     assert np.isnan(found.high)
+
+
+def test_students_outside_the_guard_rails_are_named() -> None:
+    task = parts.get("tasks", "behaviour")
+    assert rails(task, {"fm": {"pcoc": 1.0}, "lr": {"pcoc": 0.97}}) == (
+        " On test rows pcoc lies within 0.97 and 1.03 for every student."
+    )
+    said = rails(task, {"fm": {"pcoc": 1.0}, "lr": {"pcoc": 1.2}, "odd": {"pcoc": float("nan")}})
+    assert said.endswith("lie within 0.97 and 1.03: lr (1.200), odd (nan).")
+    assert rails(parts.get("tasks", "recommend"), {"mf": {}}) == ""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from limbeck import tasks as tasks
     from limbeck import teachers as teachers
     from limbeck.artifact import Artifact as Artifact
+    from limbeck.audit import audit as audit
     from limbeck.check import check as check
     from limbeck.errors import LimbeckError as LimbeckError
     from limbeck.knowledge import Knowledge as Knowledge
@@ -62,6 +63,7 @@ _PLACES = {
     "Term": "term",
     "Training": "recipe",
     "Watch": "verbs.distill",
+    "audit": "audit",
     "check": "check",
     "compare": "page.compare:compare_page",
     "distill": "verbs.distill",
@@ -93,6 +95,7 @@ __all__ = [
     "Training",
     "Watch",
     "__version__",
+    "audit",
     "check",
     "compare",
     "distill",

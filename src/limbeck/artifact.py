@@ -73,6 +73,8 @@ class Column:
         """The named columns of some rows, with the roles the rows give them."""
         roles: dict[str, str] = {}
         for role, held in rows.roles.items():
+            if role == "features":  # a column that is read and nothing more
+                continue
             roles.update(dict.fromkeys([held] if isinstance(held, str) else held, role))
         columns = []
         for name in rows.select(names).names:

@@ -143,6 +143,19 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
+def check_folder(wanted: Path) -> None:
+    """Refuse a place for a folder where a file lies, or where one lies on the way there.
+
+    Raises:
+        UserError: says which file.
+    """
+    for place in (wanted, *wanted.parents):
+        if place.is_dir():
+            return
+        if place.exists():
+            raise UserError(f"{place} is a file, and a folder was wanted; give --out another place")
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a name is that of an unfinished write."""
     return MARK in path.name

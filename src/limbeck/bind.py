@@ -15,13 +15,15 @@ from pydantic import TypeAdapter, ValidationError
 from limbeck import ledger, parts, split, table
 from limbeck.cache import cache_folder
 from limbeck.chunk import persons
+from limbeck.complaint import complaint
 from limbeck.errors import UserError, few
 from limbeck.knowledge import Knowledge
 from limbeck.recipe import Data, Loss, Protocol, Recipe
 from limbeck.table import check_labels, reader_for
 from limbeck.task import Problem, Source, Task
+from limbeck.threat import ATTACKED
 from limbeck.types import Array, Rows, fingerprint
-from limbeck.weight import Schedule, counts, nominal, scaled
+from limbeck.weight import Schedule, Weight, counts, nominal, scaled
 
 if TYPE_CHECKING:
     from limbeck.objective import Objective
@@ -98,7 +100,7 @@ def open_source(data: Data, base: Path) -> Source:
     if data.pack is not None:
         reader, settings = "pack", {"pack": data.pack, **settings}
     else:
-        reader, settings = data.format or reader_for(str(data.path)), {"path": data.path, **settings}
+        reader, settings = data.format or reader_for(str(data.path), base), {"path": data.path, **settings}
     source: Source = parts.make("data", reader, settings).read(base)
     return source
 
@@ -147,10 +149,12 @@ def problem_of(bound: Bound, protocol: Protocol, seed: int) -> Problem:
             raise UserError(
                 f"protocol '{protocol.name}': no row is left for {name}; give data more rows or other shares"
             )
+    given = problem.train
+    problem = _augmented(bound.recipe, problem)
     # As training rows' columns have it, and as it was read: what tells rows apart is asked of the latter.
     others = [(rows, rows) for rows in (problem.unlabelled,) if rows is not None]
     others += [(_like(rows, problem.train), rows) for rows in bound.others]
-    others += [(rows, rows) for rows in _made(bound.recipe, problem.train)]
+    others += [(rows, rows) for rows in _made(bound.recipe, given)]
     if not others:
         return problem
     unlabelled = together([rows.select(problem.train.names) for rows, _ in others])
@@ -164,20 +168,61 @@ def problem_of(bound: Bound, protocol: Protocol, seed: int) -> Problem:
     return replace(problem, unlabelled=unlabelled if len(unlabelled) else None, facts=facts)
 
 
+def _augmented(recipe: Recipe, problem: Problem) -> Problem:
+    """The problem with views of its training rows, label and all, which everybody trains on."""
+    if recipe.data.augment is None:
+        return problem
+    train = augmenter(recipe.data.augment).augment(problem.train)
+    facts = {**problem.facts, "views_of_training_rows": len(train) - len(problem.train)}
+    return replace(problem, train=train, facts=facts)
+
+
+def augmenter(spec: Mapping[str, Any]) -> Any:
+    """The part that makes views of rows.
+
+    Raises:
+        UserError: none is named, or one that makes other rows.
+    """
+    if "make" not in spec:
+        raise UserError("data.augment names what makes the views: {make: picture_views, flip: true}")
+    part = parts.make("data", spec["make"], {key: value for key, value in spec.items() if key != "make"})
+    if not hasattr(part, "augment"):
+        raise UserError(
+            f"'{spec['make']}' makes no views that keep their row's label; under data.unlabelled its rows are for a "
+            "teacher to label"
+        )
+    return part
+
+
+def maker(spec: Mapping[str, Any]) -> Any:
+    """The part that makes rows without labels.
+
+    Raises:
+        UserError: one that makes none.
+    """
+    part = parts.make("data", spec["make"], {key: value for key, value in spec.items() if key != "make"})
+    if not hasattr(part, "make"):
+        views = " (its views keep their label, so the honest twin must have them too)" * hasattr(part, "augment")
+        wanted = "data.augment" if views else "data.path"
+        raise UserError(f"'{spec['make']}' makes no rows without labels{views}; it belongs under {wanted}")
+    return part
+
+
 def _made(recipe: Recipe, train: Rows) -> Iterator[Rows]:
     """The rows that a recipe makes of training rows."""
     for spec in recipe.data.unlabelled:
         if "make" in spec:
-            settings = {key: value for key, value in spec.items() if key != "make"}
-            yield parts.make("data", spec["make"], settings).make(train)
+            yield maker(spec).make(train)
 
 
 def _like(rows: Rows, train: Rows) -> Rows:
     """Rows of another source under the training rows' column names; what they lack, the label too, is null."""
     columns = {}
+    listed = [name for role in table.LISTED for name in train.roles.get(role, ()) if name in rows.names]
     for field in train.table.schema:
         role = next((r for r, column in train.roles.items() if column == field.name), None)
         theirs = rows.roles.get(role) if role not in (None, "label") else None
+        theirs = field.name if theirs is None and field.name in listed else theirs
         if isinstance(theirs, str):
             columns[field.name] = rows.table.column(theirs).cast(field.type)
         else:
@@ -215,8 +260,9 @@ def together(several: Sequence[Rows]) -> Rows:
         return several[0]
     whole = pa.concat_tables([rows.table for rows in several], promote_options="permissive")
     ids = np.concatenate([rows.id for rows in several])
-    if len({rows.source for rows in several}) == 1 and len(np.unique(ids)) == len(ids):
-        return Rows(whole, ids, several[0].source, several[0].roles)
+    views = np.concatenate([rows.key.view for rows in several])
+    if len({rows.source for rows in several}) == 1 and len(np.unique(np.stack([ids, views]), axis=1).T) == len(ids):
+        return Rows(whole, ids, several[0].source, several[0].roles, views if views.any() else None)
     source = fingerprint("together", 1, rows=[rows.fingerprint for rows in several])
     return Rows(whole, np.arange(whole.num_rows, dtype=np.int64), source, several[0].roles)
 
@@ -235,15 +281,17 @@ def objective_of(losses: Sequence[Loss], task: Task, family: Any) -> Objective:
         name = hard_name(task, family) if loss.loss == "hard" else loss.loss
         settings, moving = fixed_settings(loss)
         terms.append((loss.loss, parts.make("losses", name, settings), loss.weight))
+        parts.make("losses", name, {**settings, **{key: moved.end for key, moved in moving.items()}})
         schedules.append(moving)
-    return Objective(terms, schedules=schedules, sample_weights=[loss.sample_weight for loss in losses])
+    by, sources = [loss.sample_weight for loss in losses], [loss.source for loss in losses]
+    return Objective(terms, schedules=schedules, sample_weights=by, sources=sources)
 
 
 def fixed_settings(loss: Loss) -> tuple[dict[str, Any], dict[str, Schedule]]:
     """A loss' settings as they are at first, and those that move: `{schedule: linear, start: 8, end: 2}`.
 
     Raises:
-        UserError: a schedule that cannot be.
+        UserError: a schedule that cannot be, or of a setting that is a whole number.
     """
     moving = {}
     for name, value in loss.settings.items():
@@ -253,7 +301,10 @@ def fixed_settings(loss: Loss) -> tuple[dict[str, Any], dict[str, Schedule]]:
             except ValidationError as wrong:
                 first = wrong.errors()[0]
                 place = ".".join([name, *map(str, first["loc"])])
-                raise UserError(f"{loss.loss}: {place}: {first['msg']}") from None
+                raise UserError(f"{loss.loss}: {place}: {complaint(first)}") from None
+            known = loss.loss != "hard" and loss.loss in parts.names("losses")
+            if known and parts.types_of(parts.get("losses", loss.loss)).get(name) is int:
+                raise UserError(f"{loss.loss}: '{name}' is a whole number, and cannot move; give it one value")
     return {**loss.settings, **{name: schedule.start for name, schedule in moving.items()}}, moving
 
 
@@ -273,12 +324,37 @@ def alone(losses: Sequence[Loss], task: Task, family: Any) -> tuple[Loss, ...]:
     """The honest twin's losses: those that need no teacher, or the hard loss where none does.
 
     They count for as much as the student's whole objective (in the end, where weights move): a penalty on
-    the weights, or a clipped gradient, must press both alike.
+    the weights, or a clipped gradient, must press both alike. Where a teacher's term reads attacked rows, their labels
+    count for what the teacher's terms did: the twin is trained adversarially too.
     """
+    taught = [loss for loss in losses if counts(loss.weight) and needs_teacher(loss, task, family)]
     kept = [loss for loss in losses if counts(loss.weight) and not needs_teacher(loss, task, family)]
-    kept = kept or [Loss(loss="hard")]
-    whole, own = (sum(nominal(loss.weight, 1.0) for loss in some) for some in (losses, kept))
+    first = next((nominal(loss.weight, 1.0) for loss in losses if not isinstance(loss.weight, str)), 1.0)
+    whole, own = (sum(_final(loss.weight, first) for loss in some) for some in (losses, kept))
+    if any(reads_attacked(loss) for loss in taught):
+        return (*kept, *hard_of(attacked=True, weight=whole - own))
+    kept = kept or [*hard_of()]
+    if own <= 0 or all(loss.weight == "balanced" for loss in kept):  # nothing fixed is left to scale, or to balance by
+        return tuple(loss.model_copy(update={"weight": whole / len(kept)}) for loss in kept)
     return tuple(loss.model_copy(update={"weight": scaled(loss.weight, whole, own)}) for loss in kept)
+
+
+def _final(weight: Weight, first: float) -> float:
+    """What a weight comes to in the end; one that is balanced is held against the first that is given."""
+    return first if weight == "balanced" else nominal(weight, 1.0)
+
+
+def reads_attacked(loss: Loss) -> bool:
+    """Whether a loss looks at what a student says of rows that are attacked."""
+    known = loss.loss in parts.names("losses")
+    own = parts.settings_of(parts.get("losses", loss.loss)) if known else {}
+    return ATTACKED in {**own, **loss.settings}.values()
+
+
+def hard_of(*, attacked: bool = False, weight: float = 1.0) -> tuple[Loss, ...]:
+    """The hard loss alone, of the rows as they are, or as they are attacked."""
+    signal = {"signal": ATTACKED} if attacked else {}
+    return (Loss.model_validate({"loss": "hard", "weight": weight, **signal}),)
 
 
 def needs_teacher(loss: Loss, task: Task, family: Any) -> bool:

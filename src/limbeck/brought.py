@@ -22,6 +22,9 @@ CLIP = 1e-6
 SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may be from adding to 1; services round to a few digits."""
 
+KINDS_OF: Mapping[str, Kind] = {"label": "logits", "step": "values", "value": "values"}
+"""Axis -> the kind of the main signal along it, which is also its name; `scores` along others."""
+
 TEXT = "text"
 """The data type of inputs that take strings, beside NumPy's names of numbers."""
 
@@ -69,8 +72,21 @@ def plan_of(slots: Sequence[Slot], inputs: Mapping[str, str], who: str) -> dict[
     return {name: plan[name] for name in names}
 
 
-def filled(batch: Batch, slots: Sequence[Slot], plan: Mapping[str, str], who: str) -> dict[str, Array]:
+Fill = Callable[[Sequence[bytes | None], str, Sequence[int | None], str], Array]
+"""Encoded pictures, an input's data type and shape, and where, to the input's numbers."""
+
+
+def filled(
+    batch: Batch, slots: Sequence[Slot], plan: Mapping[str, str], who: str, picture: Fill | None = None
+) -> dict[str, Array]:
     """The columns of a plan as their inputs take them, first axis the row.
+
+    Args:
+        batch: of raw columns.
+        slots: the inputs.
+        plan: input -> column.
+        who: what takes them, for messages.
+        picture: fills an input from a column of encoded pictures; none where it takes no pictures.
 
     Raises:
         UserError: a column does not fit its input.
@@ -78,8 +94,15 @@ def filled(batch: Batch, slots: Sequence[Slot], plan: Mapping[str, str], who: st
     fed = {}
     for slot in slots:
         where = f"{who}: column '{plan[slot.name]}' for input '{slot.name}'"
-        fed[slot.name] = tensor(batch[plan[slot.name]], str(slot.dtype), slot.shape, where)
+        column = batch[plan[slot.name]]
+        fill = picture if picture is not None and _encoded(column) else tensor
+        fed[slot.name] = fill(column, str(slot.dtype), slot.shape, where)
     return fed
+
+
+def _encoded(column: Any) -> bool:
+    """Whether a raw column holds encoded pictures: bytes, some of which may be missing."""
+    return isinstance(column, list) and isinstance(next((one for one in column if one is not None), None), bytes)
 
 
 @dataclass(frozen=True)
@@ -132,7 +155,7 @@ class Reading:
 
     @property
     def _default(self) -> Kind:
-        return "logits" if self.axis.name == "label" else "scores"
+        return KINDS_OF.get(self.axis.name, "scores")
 
     @property
     def keys(self) -> dict[str, Any]:

@@ -11,8 +11,18 @@ from typing import Any
 from pydantic import ValidationError
 
 from limbeck import parts
-from limbeck.bind import check_option, fixed_settings, hard_name, open_source, roles_read, roles_said
-from limbeck.errors import LimbeckError, Mistake, RecipeError, UserError
+from limbeck.bind import (
+    augmenter,
+    check_option,
+    fixed_settings,
+    hard_name,
+    maker,
+    open_source,
+    reads_attacked,
+    roles_read,
+    roles_said,
+)
+from limbeck.errors import LimbeckError, Mistake, RecipeError, UserError, few
 from limbeck.found import Found, nearest
 from limbeck.recipe import Data, Loss, Recipe, Student, Teacher, Training, reading, text_of
 from limbeck.split import assign
@@ -113,7 +123,10 @@ def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | N
         path: Place = ("data", "unlabelled", i)
         if "make" in spec:
             settings = {key: value for key, value in spec.items() if key != "make"}
+            before = len(found.mistakes)
             found.part("data", str(spec["make"]), settings, path, (*path, "make"))
+            if len(found.mistakes) == before:
+                found.tried((*path, "make"), partial(maker, spec))
             continue
         try:
             more = Data.model_validate(spec)
@@ -121,6 +134,8 @@ def _data(found: Found, task: Task | None, data: Data, base: Path) -> Source | N
             found.refused(wrong, path)
         else:
             _source(found, task, more, base, path)
+    if data.augment is not None:
+        found.tried(("data", "augment"), partial(augmenter, data.augment))
     return source
 
 
@@ -135,7 +150,7 @@ def _source(found: Found, task: Task | None, data: Data, base: Path, path: Place
         settings = {"pack": data.pack, **data.settings}
     else:
         settings = {"path": data.path, **data.settings}
-        reader = data.format or found.tried((*path, "path"), lambda: reader_for(str(data.path)))
+        reader = data.format or found.tried((*path, "path"), lambda: reader_for(str(data.path), base))
         if reader is not None:
             found.tried((*path, "path"), lambda: find_source(str(data.path), base))
     if reader is not None:
@@ -274,9 +289,21 @@ def _of_losses(
             found.add("this weight moves, or is found on the way; only a number is tried or searched", *path, key)
         elif name == "temperature" and recipe.label.top is not None:
             found.add("knowledge cut to its best entries keeps tails of given temperatures only", *path, key)
-        elif name != "weight" and task is not None:
+        elif name == "weight":
+            for value in tried[key]:
+                said = {**losses[int(number)].model_dump(by_alias=True), "weight": value}
+                found.tried((*path, key), partial(_weighed, said))
+        elif task is not None:
             for value in tried[key]:
                 found.tried((*path, key), partial(_with, losses[int(number)], task, student.model, {name: value}))
+
+
+def _weighed(said: Mapping[str, Any]) -> None:
+    """Make a loss of this weight."""
+    try:
+        Loss.model_validate(said)
+    except ValidationError as wrong:
+        raise UserError(f"{said['weight']!r} is no weight: a number of 0 or more was wanted") from wrong
 
 
 def _with(loss: Loss, task: Task, model: str, changes: Mapping[str, Any]) -> None:
@@ -305,10 +332,12 @@ def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequen
     """The losses of every student: the recipe's, looked at once, or its own."""
     if task is None:
         return
-    shared = _terms(found, task, recipe.objective, families[0], ("objective",))
+    cut = recipe.label.top is not None
+    shared = _terms(found, task, recipe.objective, families[0], ("objective",), cut=cut)
     for i, (student, family) in enumerate(zip(recipe.students, families, strict=True)):
         own = student.objective
-        terms = shared if own is None else _terms(found, task, own, family, ("students", i, "objective"))
+        terms = shared if own is None else _terms(found, task, own, family, ("students", i, "objective"), cut=cut)
+        _company(found, recipe, student, family, ("students", i))
         if not hasattr(family, "fit"):
             continue
         for name, term in terms:
@@ -318,7 +347,9 @@ def _objective(found: Found, task: Task | None, recipe: Recipe, families: Sequen
                 )
 
 
-def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where: Place) -> list[tuple[str, Any]]:
+def _terms(
+    found: Found, task: Task, losses: Sequence[Loss], family: Any, where: Place, *, cut: bool
+) -> list[tuple[str, Any]]:
     terms = []
     for i, loss in enumerate(losses):
         path: Place = (*where, i)
@@ -326,14 +357,44 @@ def _terms(found: Found, task: Task, losses: Sequence[Loss], family: Any, where:
         fixed = found.tried(path, partial(fixed_settings, loss))
         term = fixed and found.part("losses", name, fixed[0], path, (*path, "loss"))
         terms.append((loss.loss, term))
+        settings, moving = fixed or ({}, {})
+        if term and moving:
+            ends = {**settings, **{key: schedule.end for key, schedule in moving.items()}}
+            found.tried(path, partial(parts.make, "losses", name, ends))
+        if cut and loss.source == "teacher" and "temperature" in moving and moving["temperature"].schedule != "step":
+            found.add("knowledge cut to its best entries keeps tails of given temperatures only", *path, "temperature")
         if term and loss.sample_weight:
             found.tried((*path, "sample_weight"), partial(_sample_weight, loss.loss, term, task))
+        if term and loss.source != "teacher" and not term.needs_teacher:
+            found.add(f"'{loss.loss}' learns from nobody but the rows' labels; leave out from", *path, "from")
         if not counts(loss.weight):
             found.add("a loss of weight 0 does nothing; leave it out", *path, "weight")
     known = [term for _, term in terms if term is not None]
     if len(known) == len(terms) and not any(term.needs_teacher for term in known):
         found.add("no loss here needs the teacher, so nothing would be distilled; add one, such as kl", *where)
     return terms
+
+
+def _company(found: Found, recipe: Recipe, student: Student, family: Any, path: Place) -> None:
+    """Whoever a student learns from beside its teacher must be there."""
+    sources = {loss.source for loss in student.objective or recipe.objective}
+    others = sources - {"teacher"}
+    if others and hasattr(family, "fit"):
+        found.add(f"'{student.model}' is fitted in one go, so it has no {few(sorted(others))} to learn from", *path)
+    elif "average" in sources and {**recipe.training.model_dump(), **student.training}.get("ema") is None:
+        found.add("a loss learns from averaged weights; set training.ema, such as 0.999", *path)
+    attacked = {**recipe.training.model_dump(), **student.training}.get("attack") is not None
+    reads = any(reads_attacked(loss) for loss in student.objective or recipe.objective)
+    if attacked and not reads and not hasattr(family, "fit"):
+        found.add(
+            "training.attack makes rows that no loss reads; add one that does, such as rslad, or give the attack to "
+            "the teacher alone, under teacher.training",
+            *path,
+        )
+    elif reads and not attacked:
+        found.add("a loss reads attacked rows; set training.attack, such as {radius: 0.0314, steps: 10}", *path)
+    if "peers" in student.model_fields_set and "peers" not in sources:
+        found.add("no loss learns from peers; give one `from: peers`, or leave peers out", *path, "peers")
 
 
 def _sample_weight(name: str, term: Any, task: Task) -> None:

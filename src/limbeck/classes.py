@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.compute as pc
 from limbeck import parts
 from limbeck.encoder import as_text, lookup
 from limbeck.errors import UserError, counted, few
-from limbeck.split import PARTS
+from limbeck.split import PARTS, draws
 from limbeck.task import Judgement, Problem, Source, sliced
 from limbeck.types import Array, Axis, Batch, Predictor, Rows, Signals
 
@@ -23,9 +24,11 @@ UNSEEN = 0.1
 """Share of a part's rows whose label may be missing from training before the split itself is at fault."""
 
 LEFT_OUT = 3
+LABELLED_SEED = 0
+"""Of the draw of rows that keep their label: it is the same whatever the split."""
 
 
-def divided(source: Source, part: Array, same: pa.Array | None, reads: str, positive: str | None) -> Problem:
+def divided(source: Source, part: Array, same: pa.Array | None, reads: str, options: Mapping[str, Any]) -> Problem:
     """A problem of rows with one label each.
 
     Of equal rows one is kept, in its own part: the labelled one of the smallest id (where none has a
@@ -39,8 +42,9 @@ def divided(source: Source, part: Array, same: pa.Array | None, reads: str, posi
         part: of every row, int64 (N,): 0 train, 1 validation, 2 test, 3 left out.
         same: one text a row, equal for rows that are duplicates; none where they are to stay.
         reads: the column a student may read.
-        positive: of two classes, the one whose probability the AUC is about; it is the last of the
-            axis. By default the last of the sorted labels.
+        options: `positive`, of two classes the one whose probability the AUC is about; it is the last of the
+            axis. By default the last of the sorted labels. And `labelled`, how many training rows keep their label,
+            drawn label by label; the others become unlabelled, as in a shop that has paid for few. By default all.
     """
     rows = source.rows
     label = labels(rows)
@@ -49,7 +53,9 @@ def divided(source: Source, part: Array, same: pa.Array | None, reads: str, posi
     if same is not None:
         of = pc.fill_null(same, "").dictionary_encode().indices.to_numpy()
         facts |= _drop_duplicates(of, label, rows.id, part)
-    axis = _axis(label[(part == 0) & (label != "")], positive)
+    if options["labelled"] is not None:
+        facts |= _hide_labels(label, rows.id, part, options["labelled"])
+    axis = _axis(label[(part == 0) & (label != "")], options["positive"])
     facts |= _drop_unseen(label, part, axis)
     made = [rows.take(np.flatnonzero((part == p) & (label != ""))) for p in range(LEFT_OUT)]
     for name, some in zip(PARTS, made, strict=True):
@@ -61,7 +67,7 @@ def divided(source: Source, part: Array, same: pa.Array | None, reads: str, posi
     facts |= {name: len(some) for name, some in zip(PARTS, made, strict=True)}
     facts |= {"unlabelled": len(bare), "unlabelled_outside_training_dropped": _count((part > 0) & (label == ""), part)}
     facts["classes"] = {value: int((label[part == 0] == value).sum()) for value in axis.values}
-    unlabelled = rows.take(bare) if len(bare) else None
+    unlabelled = _without_labels(rows.take(bare)) if len(bare) else None
     return Problem(made[0], made[1], made[2], axis, (reads,), unlabelled, {**source.facts, **facts})
 
 
@@ -74,6 +80,13 @@ def labels(rows: Rows) -> Array:
     if pa.types.is_nested(whole.type):
         raise UserError(f"column '{rows.role('label')}' holds a list a row; a row has one label here")
     return np.asarray(pc.fill_null(as_text(whole), "").to_numpy(zero_copy_only=False), object)
+
+
+def _without_labels(rows: Rows) -> Rows:
+    """The rows with nothing in the column of labels: what is hidden from a teacher no loss may read."""
+    at = rows.table.schema.get_field_index(rows.role("label"))
+    field = rows.table.schema.field(at)
+    return replace(rows, table=rows.table.set_column(at, field, pa.nulls(len(rows), field.type)))
 
 
 def _drop_duplicates(of: Array, label: Array, id: Array, part: Array) -> dict[str, int]:
@@ -92,6 +105,25 @@ def _drop_duplicates(of: Array, label: Array, id: Array, part: Array) -> dict[st
         "duplicates_dropped": len(np.setdiff1d(extra, contradicting)),
         "contradictions_dropped": len(contradicting),
     }
+
+
+def _hide_labels(label: Array, id: Array, part: Array, count: Any) -> dict[str, int]:
+    """Empty, in place, the labels of all training rows but `count`, each label's share kept; how many."""
+    known = np.flatnonzero((part == 0) & (label != ""))
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 < count <= len(known):
+        raise UserError(
+            f"labelled is {count!r}; a number up to {len(known)}, the training rows with a label, was wanted"
+        )
+    _, kind = np.unique(label[known].astype(str), return_inverse=True)
+    draw = draws(id[known], LABELLED_SEED)
+    order = np.lexsort((draw, kind))
+    size = np.bincount(kind)
+    rank = np.arange(len(known)) - np.repeat(np.cumsum(size) - size, size)
+    share = np.empty(len(known))
+    share[order] = (rank + 0.5) / np.repeat(size, size)
+    hidden = known[np.lexsort((draw, share))[count:]]
+    label[hidden] = ""
+    return {"labels_hidden": len(hidden)}
 
 
 def _axis(label: Array, positive: str | None) -> Axis:

@@ -95,6 +95,7 @@ def _protocol(desk: Desk, outcome: Outcome) -> report.Protocol:
         n={"train": len(first.train), "validation": len(first.validation), "test": len(first.test)},
         headline=task.headline,
         higher_is_better=task.higher_is_better,
+        chance=task.chance,
         splits=tuple(outcome.protocol.splits),
         seeds=outcome.seeds,
         rows=tuple(_row(desk, entry) for entry in outcome.entries),
@@ -195,11 +196,15 @@ def _verdict(desk: Desk, outcome: Outcome) -> str:
     told["teacher"] = _mean(metric, outcome.entry("teacher").test)
     test = verdict.paired(metric, outcome.entry("student", best).test, outcome.entry("scratch", best).test)
     kept = verdict.kept(desk.task, **told, trivial=math.nan)
-    said = verdict.sentence(desk.task, best, **told, test=test, share=kept.retention)
+    said = verdict.sentence(desk.task, best, **told, test=test, share=kept.share(desk.task))
     trivial = {e.name: _mean(metric, e.test) for e in outcome.entries if e.role == "trivial"}
     name = max(trivial, key=lambda n: sign * trivial[n], default=None)
     if name is not None and sign * trivial[name] >= sign * told["student"]:
         said += f" But the trivial baseline {name} does as well or better on test rows ({trivial[name]:.4g})."
+    said += verdict.caution(len(outcome.entry("student", best).test))
+    railed = {name: desk.task.metrics[name] for name in desk.task.rails}
+    told_all = {n: {m: _mean(f, outcome.entry("student", n).test) for m, f in railed.items()} for n in outcome.students}
+    said += verdict.rails(desk.task, told_all)
     if not outcome.gate.passed:
         said += " The teacher does not beat the trivial baselines; the recipe told the run to go on."
     return said
@@ -317,6 +322,10 @@ def disagreements(desk: Desk, outcome: Outcome, name: str) -> list[dict[str, Any
 
 
 def _short(value: Any) -> Any:
+    """A cell as JSON knows it: what it does not know, such as dates and numbers that are none, is spelt."""
     if isinstance(value, bytes):
         return thumbnail(value)
-    return value[-20:] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_short(one) for one in value[-20:]]
+    plain = value is None or isinstance(value, str | int | dict) or (isinstance(value, float) and math.isfinite(value))
+    return value if plain else str(value)

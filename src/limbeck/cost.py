@@ -13,9 +13,8 @@ import numpy as np
 
 from limbeck.errors import counted
 from limbeck.knowledge import RANKED, Knowledge
-from limbeck.recipe import Training
 from limbeck.task import Problem, Task
-from limbeck.teach import Lesson
+from limbeck.teach import Lesson, peers_of
 from limbeck.trial import Fresh, MadeUp, fresh
 from limbeck.types import Array, Key, Predictor, Rows, Signals, stem_of
 from limbeck.verbs.distill import distill
@@ -77,7 +76,7 @@ def training_cost(
     if hasattr(made.family, "fit"):
         seconds, note = _fitting(lesson, made, known, earlier)
         return Cost(seconds, weight, judging, note)
-    seconds = _a_step(made, known, lesson.training) * steps_of(lesson)
+    seconds = _a_step(made, known, lesson) * steps_of(lesson)
     looks = -(-min(lesson.training.epochs, steps_of(lesson)) // lesson.training.check_every) + 1
     seconds += looks * judging * len(lesson.problem.validation) + building * len(lesson.rows) / len(some.rows)
     return Cost(seconds, weight, judging, "two real steps timed" + (", at most" if lesson.training.patience else ""))
@@ -89,11 +88,14 @@ def steps_of(lesson: Lesson) -> int:
     return min(whole, lesson.training.steps or whole)
 
 
-def _a_step(made: Fresh, known: MadeUp | None, training: Training) -> float:
-    short = training.model_copy(update={"epochs": 2, "steps": 2, "patience": None, "track": ()})
+def _a_step(made: Fresh, known: MadeUp | None, lesson: Lesson) -> float:
+    short = lesson.training.model_copy(update={"epochs": 2, "steps": 2, "patience": None, "track": ()})
     objective = made.objective
+    peers = peers_of(lesson, made.model, objective)
     for _ in range(2):
-        taught = distill(made.model.module, made.loader, teacher=known, objective=objective, training=short)
+        taught = distill(
+            made.model.module, made.loader, teacher=known, objective=objective, training=short, peers=peers
+        )
     return taught.seconds / taught.steps
 
 

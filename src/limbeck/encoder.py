@@ -12,8 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from limbeck import parts
+from limbeck.room import check_room
 from limbeck.types import Array, Batch, Rows, fingerprint
 
+SOME = 64
+"""Rows by which the memory for all is reckoned."""
 PAD, UNKNOWN, RESERVED = 0, 1, 2
 """Ids 0 and 1 of every vocabulary mean padding and 'not seen in training'; known values start at 2."""
 
@@ -37,11 +40,13 @@ def lookup(values: Sequence[str], raw: Any) -> Array:
 
 
 class Encoding(Protocol):
-    """One column to one or more tensors. A file in `encoders/`; no torch, so the base install can answer.
+    """One column, or several, to one or more tensors. A file in `encoders/`; no torch, so the base install can answer.
 
     `kind` is the file's name. Two encodings of equal fingerprints answer alike. One that pads
     sequences names those tensors, longest-read first, in an attribute `padded`. One of values that a model
-    learns one by one, such as users, says in a method `knows` which of them were there in training.
+    learns one by one, such as users, says in a method `knows` which of them were there in training; one of `Lists`,
+    in a method `misses`, which of all their values were not. One that reads
+    several columns at once names them in an attribute `columns`, and is called with a mapping of them by name.
     """
 
     kind: str
@@ -79,7 +84,7 @@ class Encoder:
     @property
     def reads(self) -> tuple[str, ...]:
         """The columns its encodings take, once each."""
-        return tuple(dict.fromkeys(e.column for e in self.encodings))
+        return tuple(dict.fromkeys(name for e in self.encodings for name in _columns(e)))
 
     @property
     def padded(self) -> tuple[tuple[str, ...], ...]:
@@ -94,17 +99,24 @@ class Encoder:
 
     def __getitem__(self, column: str) -> Any:
         """The encoding of a column (the first, where there are several)."""
-        return next(e for e in self.encodings if e.column == column)
+        return next(e for e in self.encodings if column in _columns(e))
 
     def __call__(self, batch: Batch) -> dict[str, Array]:
         """Tensors by name, first axis the row."""
         tensors: dict[str, Array] = {}
         for encoding in self.encodings:
-            tensors.update(encoding(batch[encoding.column]))
+            several = hasattr(encoding, "columns")
+            tensors.update(encoding(batch.only(_columns(encoding)) if several else batch[encoding.column]))
         return tensors
 
     def rows(self, rows: Rows, size: int = 8192) -> dict[str, Array]:
-        """The tensors of many rows, computed in pieces and padded alike (right, with 0)."""
+        """The tensors of many rows, computed in pieces and padded alike (right, with 0).
+
+        Raises:
+            UserError: they would not fit into memory, found by a few of them.
+        """
+        if len(rows) > SOME:
+            check_room(self(next(iter(rows.batches(SOME, self.reads)))), len(rows))
         pieces = [self(batch) for batch in rows.batches(size, self.reads)]
         return {name: stack([piece[name] for piece in pieces]) for name in (pieces[0] if pieces else {})}
 
@@ -120,6 +132,11 @@ class Encoder:
         """Read what `save` wrote."""
         said: Mapping[str, Any] = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
         return Encoder([parts.get("encoders", e["kind"]).load(folder, e["settings"]) for e in said["encodings"]])
+
+
+def _columns(encoding: Encoding) -> tuple[str, ...]:
+    """The columns an encoding takes."""
+    return tuple(getattr(encoding, "columns", (encoding.column,)))
 
 
 def stack(pieces: Sequence[Array]) -> Array:

@@ -61,7 +61,7 @@ class Pack:
     read: Callable[[Path], Source | Path] | None = None
     table: Callable[[Path], pa.Table] | None = None
     rewrite: Callable[[Path, Path], None] | None = None
-    roles: Mapping[str, str] = field(default_factory=dict)
+    roles: Mapping[str, str | tuple[str, ...]] = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
     revision: int = 1
 

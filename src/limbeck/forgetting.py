@@ -35,8 +35,9 @@ class Farewell:
         without_people: stores that do not say whose their rows are.
         artifacts: whose students had learnt from the person.
         shown: files of runs that show raw rows with the person's name in them.
-        steps: folders that hold models and judgements that had learnt from the person; no later run finds
-            those, and what else is in them a run makes again.
+        steps: folders of models that had learnt from the person and, of their runs, of unfinished ones and of
+            judgements, which tell answers by row; no later run finds what is theirs, and what else is in the
+            latter a run makes again.
         rows: converted copies of the owner's files, with the person's name in them.
         again: folders of the runs to do again, so that artifacts and pages are made anew.
         named: where people's names stand, file and column, as far as the stores know.
@@ -61,7 +62,7 @@ def note_run(out: Path) -> None:
     """Remember where a run lies, so that what it holds of a person can be found."""
     root = cache_folder()
     with atomic.locked(root, alone=True):
-        known = _known(root)
+        known = known_runs()
         if out.resolve() not in known:
             there = [str(folder) for folder in (*known, out.resolve()) if folder.is_dir()]
             atomic.replace(root / RUNS, json.dumps(there, indent=1).encode())
@@ -100,7 +101,7 @@ def forget(user: Any, runs: Path, teller: Teller | None = None) -> Farewell:
             if done.rows:
                 changed[info.folder] = done
             advance(1)
-    folders = sorted({*_known(root.parent), *_runs(runs)})
+    folders = sorted({*known_runs(), *_runs(runs)})
     held = ledger.read_held(root, HELD).get(_hex(person), [])
     said = _farewell(str(user), held, folders, changed, [info.folder for info in found if info not in with_people])
     return replace(said, named=tuple(sorted({place for info in with_people for place in _named(info.folder)})))
@@ -121,7 +122,7 @@ def _farewell(
 ) -> Farewell:
     artifacts = [place for run in runs for place in _artifacts(run, held)]
     shown = [run / name for run in runs for name in _shown(run, user)]
-    taught = [run / "steps" for run in runs if any(_learnt(run / "steps" / "students", held))]
+    taught = [place for run in runs for place in _taught(run / "steps", held)]
     cached = [place for kind in ("teachers", "baselines") for place in _learnt(cache_folder() / kind, held)]
     again = {run for run in runs if any(place.is_relative_to(run) for place in (*artifacts, *shown))}
     rows = [file for file in sorted(cache_folder("rows").glob("*.arrow")) if _names(file, user)]
@@ -142,9 +143,10 @@ def outdated(run: Path) -> list[Path]:
     return _artifacts(run, {mark for marks in held.values() for mark in marks})
 
 
-def _known(root: Path) -> list[Path]:
+def known_runs() -> list[Path]:
+    """The folders of the runs that used this cache, be they there or not."""
     try:
-        return [Path(text) for text in json.loads((root / RUNS).read_bytes())]
+        return [Path(text) for text in json.loads((cache_folder() / RUNS).read_bytes())]
     except (FileNotFoundError, ValueError):
         return []
 
@@ -176,6 +178,17 @@ def _learnt(models: Path, held: Collection[str]) -> list[Path]:
     """The trained models in a folder that learnt from rows of these sources."""
     files = sorted(models.glob("[!.]*/training.json"))
     return [file.parent for file in files if json.loads(file.read_text(encoding="utf-8")).get("source") in held]
+
+
+def _taught(steps: Path, held: Collection[str]) -> list[Path]:
+    """What a run keeps of models that learnt from rows of these sources: the folder of all, where all did."""
+    models = steps / "students"
+    learnt = _learnt(models, held)
+    if not learnt:
+        return []
+    whole = len(learnt) == sum(place.is_dir() for place in models.glob("[!.]*"))
+    beside = [steps / kind for kind in ("students-unfinished", "judged")]
+    return [*([models] if whole else learnt), *(place for place in beside if place.is_dir())]
 
 
 def _shown(run: Path, user: str) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from limbeck.complaint import complaint
 from limbeck.errors import Mistake
 from limbeck.yaml_lines import Lines, Place, dotted
 
@@ -58,16 +59,24 @@ class Form(Generic[Read]):
             if error["type"] == "missing" and (typed := self._meant(error["loc"])):
                 self._rename(typed, error["loc"])
                 handled |= {typed, error["loc"]}
+        about: dict[Place, list[dict[str, Any]]] = {}
         for error in errors:
-            place: Place = error["loc"]
-            if place in handled:
-                continue
-            if error["type"] in UNKNOWN:
+            if error["loc"] not in handled:
+                about.setdefault(self._typed(error), []).append(error)
+        for place, said in about.items():
+            if said[0]["type"] in UNKNOWN:
                 self._unknown(place)
                 continue
             if not any(_within(place, other) or _within(other, place) for other in before):
-                self.mistakes.append(Mistake(_message(error), self.lines.of(place), dotted(place)))
-            self._clear(place[:-1] if error["type"] == "missing" and len(place) > 1 else place)
+                self.mistakes.append(Mistake(complaint(*said), self.lines.of(place), dotted(place)))
+            self._clear(place[:-1] if said[0]["type"] == "missing" and len(place) > 1 else place)
+
+    def _typed(self, error: Mapping[str, Any]) -> Place:
+        """What the user typed that an error is about: of all that a value might be, a validator tells each apart."""
+        place: Place = error["loc"]
+        while error["type"] != "missing" and place[:-1] and self._at(place) is MISSING:
+            place = place[:-1]
+        return place
 
     def _meant(self, missing: Place) -> Place | None:
         """The key that was typed for one that is missing."""
@@ -159,12 +168,3 @@ def _telling(wrong: ValidationError) -> Iterator[dict[str, Any]]:
     # A list whose one member is wrong counts as too short to pydantic; the member's own mistake says more.
     inner = {e["loc"][:-1] for e in told} | {e["loc"][:1] for e in told if len(e["loc"]) > 1}
     return (e for e in told if e["type"] != "too_short" or e["loc"] not in inner)
-
-
-def _message(error: Mapping[str, Any]) -> str:
-    message = str(error["msg"]).removeprefix("Value error, ")
-    if error["type"] == "missing":
-        return f"the key '{error['loc'][-1]}' is missing"
-    if "input" in error and not isinstance(error["input"], dict | list | tuple):
-        return f"{message[0].lower()}{message[1:]}, found {error['input']!r}"
-    return message

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from limbeck import parts
+from limbeck.complaint import complaint
 from limbeck.errors import LimbeckError, Mistake
 from limbeck.form import untold
 from limbeck.yaml_lines import Lines, Place, dotted
@@ -59,9 +60,7 @@ class Found:
             if error["type"] == "extra_forbidden":
                 self.unknown("unknown key", str(where[-1]), known, *where)
             else:
-                said = str(error["msg"]).removeprefix("Value error, ")
-                value = error.get("input")
-                self.add(said if isinstance(value, dict) else f"{said}, found {value!r}", *where)
+                self.add(complaint(error), *where)
 
     def part(self, sort: str, name: str, settings: Mapping[str, Any], place: Place, of: Place) -> Any:
         """The part, made, or none; every setting that is unknown, missing or impossible becomes a mistake.

@@ -15,6 +15,7 @@ from typing import Any
 import onnx
 import torch
 
+from limbeck.trees import translations as trees_of
 from limbeck.types import Array
 
 OPSET = 20
@@ -63,7 +64,7 @@ def to_onnx(
                 opset_version=opset,
                 external_data=False,
                 verbose=False,
-                custom_translation_table=dict(translations or {}),
+                custom_translation_table={**trees_of(module), **(translations or {})},
             )
         except torch.onnx.OnnxExporterError as failed:
             raise ValueError(str(failed.__cause__ or failed)) from failed
@@ -119,6 +120,11 @@ def static_int8(model: bytes, calibration: Collection[Mapping[str, Array]]) -> b
             weight_type=QuantType.QInt8,
         )
         return _bare(onnx.load(half))
+
+
+def has_int8_form(model: bytes) -> bool:
+    """Whether int8 could make any of its operators smaller; of trees it cannot."""
+    return any(node.op_type in {*DYNAMIC, *STATIC} for node in onnx.load_from_string(model).graph.node)
 
 
 def slots(model: bytes) -> tuple[list[tuple[str, str, tuple[int, ...]]], ...]:

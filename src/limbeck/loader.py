@@ -22,7 +22,8 @@ class TableLoader:
     """Shuffled batches of tensors, without per-row Python.
 
     The order is a function of (seed, epoch) alone, so a run can go on from any step. Every process of
-    several takes its own share of each batch.
+    several takes its own share of each batch; one that gets none of a short last batch has one of its rows, with
+    `weight` 0, so that no row counts twice.
 
     Args:
         tensors: name -> (N, ...); `id` and `view` are added from the arguments.
@@ -84,9 +85,10 @@ class TableLoader:
         order = self.order(epoch)
         for step in range(start, len(self)):
             whole = order[step * self.batch_size : (step + 1) * self.batch_size]
-            # Of a last batch with fewer rows than processes, some rows are given twice: a mean needs a row.
-            mine = torch.arange(self.process, max(len(whole), self.process + 1), self.processes)
-            yield self.gather(whole[mine % len(whole)])
+            if self.process < len(whole):
+                yield self.gather(whole[self.process :: self.processes])
+            else:  # a mean needs a row, but one that another process has must not count here too
+                yield {**self.gather(whole[:1]), "weight": torch.zeros(1)}
 
     def gather(self, positions: Tensor) -> dict[str, Tensor]:
         """The rows at these positions."""

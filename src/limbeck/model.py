@@ -25,7 +25,9 @@ class Family(Protocol):
 
     `module` must depend on nothing but the settings, the encoder and the number of outputs, so that
     a saved model can be built again. A family that is fitted rather than descended also has `fit`;
-    one that completes itself after training has `finish`.
+    one that completes itself after training has `finish`, and one that puts its chances right by validation rows
+    `calibrate(module, tensors, labels)`. One that people can read has `told(module, encoder, labels)`:
+    file -> text, such as rules or coefficients, which lie beside its artifact.
     """
 
     kinds: Mapping[str, Kind]

@@ -11,12 +11,13 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, get_type_hints
 
+from limbeck.complaint import all_said
 from limbeck.errors import MissingExtra, UserError
 
 FOLDERS = ("packs", "tasks", "models", "teachers", "data", "losses", "metrics", "encoders")
 EXTRAS = {
     "torch": "train", "accelerate": "train", "transformers": "text", "sklearn": "train", "lightgbm": "tabular",
-    "optuna": "tune",
+    "optuna": "tune", "rdata": "tabular", "art": "vision", "kornia": "vision", "keras": "keras",
 }  # fmt: skip
 
 
@@ -104,6 +105,11 @@ def settings_of(part: Any) -> dict[str, Any]:
     return {p.name: p.default for p in named if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
 
 
+def types_of(part: Any) -> dict[str, Any]:
+    """Name -> annotated type of every setting."""
+    return get_type_hints(part if is_dataclass(part) else part.__init__)
+
+
 def _default(field: Any) -> Any:
     if field.default is not MISSING:
         return field.default
@@ -118,16 +124,17 @@ def validated(part: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-    hints = get_type_hints(part if is_dataclass(part) else part.__init__)
+    hints = types_of(part)
     answer = {}
     for key, value in settings.items():
         hint = hints.get(key, Any)
         try:
-            adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True))
+            # A dataclass has a configuration of its own.
+            config = None if is_dataclass(hint) else ConfigDict(arbitrary_types_allowed=True)
+            adapter = TypeAdapter(hint, config=config)
             answer[key] = adapter.validate_python(value)
         except ValidationError as wrong:
-            said = "; ".join(error["msg"] for error in wrong.errors())
-            raise UserError(f"setting '{key}' is {value!r}: {said}") from None
+            raise UserError(f"setting '{key}' is {value!r}: {all_said(wrong.errors())}") from None
     return answer
 
 

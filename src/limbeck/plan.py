@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from limbeck import parts
+from limbeck import card, parts
 from limbeck.bind import Bound, bind, problem_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
@@ -19,8 +17,8 @@ from limbeck.errors import UserError, counted
 from limbeck.fetch import find_pack
 from limbeck.ledger import is_store
 from limbeck.pretrained import folder_here
-from limbeck.recipe import Data, Recipe, Teacher
-from limbeck.run import asked_of, kept_of, recipe_text, twin_of
+from limbeck.recipe import Data, Recipe, Student, Teacher
+from limbeck.run import asked_of, kept_of, twin_of
 from limbeck.shelf import Shelf
 from limbeck.store import Store, chunks
 from limbeck.task import Problem, Task
@@ -31,9 +29,11 @@ from limbeck.teach import (
     Lived,
     baseline_lesson,
     choose,
+    combinations,
     lesson_of,
     teach,
     teacher_lesson,
+    titled,
     with_choice,
 )
 from limbeck.trial import fresh
@@ -141,24 +141,27 @@ def _names(recipe: Recipe) -> Iterator[Step]:
     for protocol, seed in splits:
         named = [("baseline", f"baseline {name}") for name in task.baselines]
         for teacher in _trained(recipe.teacher):
-            named += [("teacher", f"teacher {teacher.title}")] * _choices(teacher.choose)
+            named += [("teacher", name) for name in _titles(f"teacher {teacher.title}", teacher.choose, (0,))]
         named.append(("label", "all rows"))
         for student in recipe.students:
-            count = _choices(student.choose) + len(recipe.seeds) - 1
-            named += [("student", student.title)] * count
-            named += [("scratch", f"{student.title} without a teacher")] * count
+            for kind, twin in (("student", ""), ("scratch", " without a teacher")):
+                named += [(kind, name) for name in _titles(student.title, student.choose, recipe.seeds, twin)]
         place = f"{protocol} {seed}: " if len(splits) > 1 else ""
         for kind, name in (*named, ("evaluate", "everybody, test rows")):
             yield Step(kind, f"{place}{name}", False, None, None, "rows unknown")
 
 
-def _choices(choices: Mapping[str, list[Any]]) -> int:
-    return math.prod(map(len, choices.values()))
+def _titles(title: str, choices: Mapping[str, list[Any]], seeds: Sequence[int], twin: str = "") -> list[str]:
+    """Every training of one name: the choices are tried at the first seed, the best of them at the others."""
+    tried = [f"{titled(title, chosen)}{twin}" for chosen in combinations(choices)]
+    return [*tried, *(f"{title}{twin}, seed {seed}" for seed in seeds[1:])]
 
 
 def _report(recipe: Recipe, out: Path, steps: list[Step]) -> Step:
     """Export, parity, speed and pages."""
-    same = (out / "recipe.yaml").is_file() and (out / "recipe.yaml").read_text(encoding="utf-8") == recipe_text(recipe)
+    same = (out / "recipe.yaml").is_file() and (out / "recipe.yaml").read_text(encoding="utf-8") == card.recipe_text(
+        recipe
+    )
     file = out / "report.json"
     if not (same and file.is_file()):
         return Step("report", "export and pages", False, None, None, "known once a run did it")
@@ -194,6 +197,7 @@ class _Walk:
             students = self.desk.shelf
             taught, twin = partial(with_choice, lesson), twin_of(self.desk.task, lesson, problem.train)
             self._train("student", taught, students, "students", student.choose, recipe.seeds, teacher=True)
+            self._generations(taught({}), student)
             self._train("scratch", twin, students, "students", student.choose, recipe.seeds)
         self._evaluate()
 
@@ -205,14 +209,14 @@ class _Walk:
         lesson = taught({})
         source = _weights_away(lesson.family, lesson.settings)
         if source is not None:
-            every = [lesson.title] * _choices(choices) + [f"{lesson.title}, seed {seed}" for seed in seeds[1:]]
+            every = [*(taught(chosen).title for chosen in combinations(choices))]
+            every += [f"{lesson.title}, seed {seed}" for seed in seeds[1:]]
             self.steps += [Step(kind, f"{self.place}{name}", False, None, None, f"needs {source}") for name in every]
             for _ in seeds:
                 self._judges(None, None)
             return
         ready = not teacher or lesson.knowledge is not None
-        tried = [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
-        first = [taught(chosen) for chosen in tried]
+        first = [taught(chosen) for chosen in combinations(choices)]
         done = [ready and shelf.has(sort, one.key(self.desk.task)) for one in first]
         costs = [
             self._step(kind, one, there, teacher=teacher, earlier=shelf.root / sort)
@@ -226,6 +230,13 @@ class _Walk:
             named = replace(again, title=f"{again.title}, seed {seed}")
             cost = self._step(kind, named, there, teacher=teacher, earlier=shelf.root / sort)
             self._judges(teach(self.desk, again, shelf, sort) if there else None, cost)
+
+    def _generations(self, lesson: Lesson, student: Student) -> None:
+        """Trainings by what the one before says; whether they are done is known once that is asked."""
+        for generation in range(2, student.generations + 1):
+            for seed in self.bound.recipe.seeds:
+                named = replace(lesson, title=f"{lesson.title}, generation {generation}, seed {seed}")
+                self._step("student", named, False, teacher=True, earlier=self.desk.shelf.root / "students")
 
     def _judges(self, lived: Lived | None, cost: Cost | None) -> None:
         """A model that will be judged: at hand, or known by what it costs."""

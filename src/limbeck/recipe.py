@@ -20,12 +20,14 @@ from pydantic import (
 
 from limbeck.artifact import Export
 from limbeck.bounds import Range, Tune
+from limbeck.complaint import said_of
 from limbeck.errors import Mistake, RecipeError, UserError
 from limbeck.form import Blank, Form
 from limbeck.knowledge import Knowledge
 from limbeck.split import Split
+from limbeck.threat import Threat
 from limbeck.types import fingerprint
-from limbeck.weight import Found, SampleWeight, Schedule
+from limbeck.weight import Found, SampleWeight, Schedule, Source
 from limbeck.yaml_lines import Lines, Place, change, load
 
 Positive = Annotated[int, Field(gt=0)]
@@ -51,7 +53,10 @@ def _weighed(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
     except ValidationError as wrong:
         if isinstance(value, Mapping):
             said = [error for error in wrong.errors() if "Schedule" in str(error["loc"][:1])]
-            told = "; ".join(f"{'.'.join(map(str, error['loc'][1:]))}: {error['msg']}" for error in said)
+            told = "; ".join(
+                ": ".join([*map(str, error["loc"][1:] if error["type"] != "missing" else ()), said_of(error)])
+                for error in said
+            )
             raise ValueError(f"a schedule: {told}") from None
         raise ValueError("a weight is 0 or more, a schedule, 'learned' or 'balanced'") from None
 
@@ -90,6 +95,8 @@ class Training(Strict):
         bucket: batches of rows of like length, for sequences.
         checkpoint_seconds: time between two checkpoints; 0 after every epoch.
         track: where curves also go.
+        attack: pictures are also moved to where the student errs most, and what it says of those is its signal
+            `attacked`, for losses that read that; or none. A teacher with it learns by its hard loss of those alone.
     """
 
     epochs: Positive = 20
@@ -111,10 +118,12 @@ class Training(Strict):
     bucket: bool = False
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
     track: tuple[Literal["tensorboard", "mlflow"], ...] = ()
+    attack: Annotated[Threat | None, SAID] = None
 
     def digest(self) -> dict[str, Any]:
         """What decides the weights: neither where curves go nor how often it is saved."""
-        return self.model_dump(mode="json", exclude={"track", "checkpoint_seconds"})
+        unsaid = {"attack"} if self.attack is None else set()
+        return self.model_dump(mode="json", exclude={"track", "checkpoint_seconds", *unsaid})
 
 
 class Part(BaseModel):
@@ -139,9 +148,12 @@ class Loss(Part):
         sample_weight: what each row counts for by the teacher, times its `weight` in the data: `confidence`, how
             sure the teacher is of it, or `correctness`, whether it is right; `{by: correctness, floor: 0.1}` lets
             no row count for less. Of losses that learn from a teacher row by row.
+        source: whom it learns from: `teacher`; `average`, the student's own weights averaged over its steps
+            (`training.ema` says how slowly); or `peers`, networks like it that train beside it.
     """
 
     loss: str
+    source: Source = Field(default="teacher", alias="from")
     weight: Annotated[Annotated[float, Field(ge=0)] | Schedule | Found, WrapValidator(_weighed)] = 1.0
     sample_weight: Annotated[SampleWeight | None, WrapValidator(_by)] = None
 
@@ -159,6 +171,10 @@ class Student(Part):
             of the second loss) in front for those -> range. Where it is left out: the learning rate within ten times
             of what is given; width, temperatures and all weights but the first within four times.
         objective: losses of its own in place of the recipe's.
+        peers: networks like it that train beside it, where a loss is `from: peers`; each learns from all others, and
+            only the student itself is judged and kept.
+        generations: trainings in a row from fresh weights, each taught by the one before it and the first by the
+            teacher (born-again networks); the last is judged and kept. Its twin trains once, as each of them does.
     """
 
     model: str
@@ -167,6 +183,8 @@ class Student(Part):
     choose: dict[str, list[Any]] = {}
     tune: dict[str, Annotated[Range, SAID]] | None = None
     objective: tuple[Loss, ...] | None = Field(default=None, min_length=1)
+    peers: Positive = 1
+    generations: Positive = 1
 
     @property
     def title(self) -> str:
@@ -253,12 +271,15 @@ class Data(Part):
         format: a part of `data/`; by default what the file's name ends in.
         unlabelled: more rows, each entry as this one, or `make` with a part of `data/` that makes rows of
             the training rows: `{make: recombine, count: 20000}`.
+        augment: views of training rows that keep their label, which teacher, students and twins alike train on:
+            `{make: picture_views, flip: true}`.
     """
 
     pack: str | None = None
     path: str | None = None
     format: str | None = None
     unlabelled: tuple[dict[str, Any], ...] = ()
+    augment: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> Data:

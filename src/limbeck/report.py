@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from limbeck import atomic, front
+from limbeck.complaint import complaint
 from limbeck.errors import UserError
+from limbeck.robustness import Robustness
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -34,7 +36,7 @@ class Metric:
 
     Args:
         mean: over splits and seeds.
-        sd: sample standard deviation over the same.
+        sd: sample standard deviation over the same; none of one alone.
         low, high: bounds of the 95% confidence interval.
     """
 
@@ -212,6 +214,7 @@ class Protocol:
         n: part (`train`, `validation`, `test`) -> rows.
         headline: the metric that decides.
         higher_is_better: of the headline.
+        chance: the headline of a blind guess, where that is known (addition).
         splits, seeds: what the means are taken over.
         rows: the table.
         comparisons: every student against its twin.
@@ -228,6 +231,7 @@ class Protocol:
     n: Mapping[str, int] = field(default_factory=dict)
     headline: str
     higher_is_better: bool = True
+    chance: Number = None
     splits: tuple[int, ...] = ()
     seeds: tuple[int, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -270,6 +274,7 @@ class Report:
         artifacts: what was exported.
         verdict: one plain sentence, which says so where distillation did not help.
         seconds: step -> seconds.
+        robustness: what attacks and corruptions do, where that was audited (addition).
     """
 
     schema: int = SCHEMA
@@ -280,6 +285,7 @@ class Report:
     artifacts: tuple[Artifact, ...] = ()
     verdict: str = ""
     seconds: Mapping[str, Number] = field(default_factory=dict)
+    robustness: Robustness | None = None
 
     def save(self, folder: Path) -> Path:
         """Write `report.json` whole or not at all; NaN becomes null."""
@@ -302,7 +308,7 @@ class Report:
         try:
             return _adapter().validate_python(said)
         except ValidationError as wrong:
-            places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in wrong.errors()[:5])
+            places = "; ".join(f"{'.'.join(map(str, e['loc']))}: {complaint(e)}" for e in wrong.errors()[:5])
             raise UserError(f"{file} is no report of schema {SCHEMA}: {places}") from None
 
 

@@ -12,10 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import ValidationError
 
-from limbeck import atomic, parts
+from limbeck import atomic, card, parts
 from limbeck.bind import Bound, alone, bind, knowledge_of, objective_of, problem_of, protocol_of, taught_rows
 from limbeck.cache import cache_folder
 from limbeck.compose import compose, disagreements, write
@@ -27,17 +26,16 @@ from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.outcome import Entry, Outcome
 from limbeck.progress import Teller
-from limbeck.recipe import Loss, Protocol, Recipe, Student, read
+from limbeck.recipe import Protocol, Recipe, Student, read
 from limbeck.report import Gate, Report, plain
 from limbeck.shelf import Shelf
 from limbeck.store import Store
+from limbeck.sweep import sweep
 from limbeck.task import Problem, Task
 from limbeck.teach import Desk, Lesson, Lessons, Lived, choose, lesson_of, teach, with_choice
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of
-from limbeck.types import Axis, Predictor, Rows, fingerprint
-from limbeck.verbs.export import About
+from limbeck.types import Predictor, Rows, fingerprint
 from limbeck.verbs.label import Labelling, label, seconds_of
-from limbeck.weight import SampleWeight, Schedule, Weight
 
 Flow = Literal["run", "tune"]
 
@@ -85,7 +83,7 @@ def reported(desk: Desk, bound: Bound, outcomes: Sequence[Outcome], out: Path) -
     """Compare what was found, export the students, and write the report."""
     with timed(desk, "report"), desk.teller.bar("comparing and exporting"):
         start, before = time.monotonic(), desk.shelf.made
-        found = compose(desk, outcomes, about=_about(bound), settings=bound.recipe.export, out=out)
+        found = compose(desk, outcomes, about=card.about(bound), settings=bound.recipe.export, out=out)
         rows = disagreements(desk, outcomes[0], outcomes[0].students[0])
         key = fingerprint("report", 1, said=plain(asdict(found)))
         desk.shelf.took("report", key, time.monotonic() - start - (desk.shelf.made - before))
@@ -184,13 +182,15 @@ def begin(recipe: Recipe, base: Path, out: Path, teller: Teller | None, flow: Fl
         flow: what will make its report; none for steps that make none.
     """
     teller = teller or Teller()
+    atomic.check_folder(out)
     with teller.bar("opening rows"):
         bound = bind(recipe, base)
     _check_owner(recipe, out, flow)
-    atomic.replace(out / "recipe.yaml", recipe_text(recipe).encode())
+    atomic.replace(out / "recipe.yaml", card.recipe_text(recipe).encode())
     said = {"base": str(base.resolve()), "flow": flow or flow_of(out)}
     atomic.replace(out / "run.json", json.dumps(said).encode())
     note_run(out)
+    sweep([out])
     return Desk(bound.task, base, Shelf(cache_folder(), teller), Shelf(out / "steps", teller), teller), bound
 
 
@@ -214,35 +214,6 @@ def _check_owner(recipe: Recipe, out: Path, flow: Flow | None = None) -> None:
             f"{out} holds a run of '{was[0]}' on {was[1]}, and this is '{now[0]}' on {now[1]}; "
             "name another folder with --out, or delete that one"
         )
-
-
-def _about(bound: Bound) -> About:
-    """What the artifacts say of where they come from."""
-    recipe, facts = bound.recipe, bound.source.facts
-    name = recipe.data.pack or Path(str(recipe.data.path)).name
-    data = {"name": name, "description": recipe.description, **{k: v for k, v in facts.items() if k != "file"}}
-    own = [f"{student.title}: {_objective(student.objective)}" for student in recipe.students if student.objective]
-    card = {
-        "data": f"{name}. {recipe.description}",
-        "licence": str(facts.get("licence", "of the data: as its owner says")),
-        "teacher": recipe.teacher.title,
-        "objective": "; ".join([_objective(recipe.objective), *own]),
-        "intended use": f"{recipe.task} on rows like those it was trained on.",
-        "limits": "Judged on the test rows of the report only; watch it where rows drift from those.",
-    }
-    return About(
-        task=recipe.task,
-        axis=Axis("", ()),
-        columns=(),
-        report=Report(task=recipe.task, data=data),
-        recipe=_yaml(_nameless(recipe.model_dump(mode="json", by_alias=True))),
-        fingerprints={
-            "rows": bound.source.rows.source,
-            "source": bound.source.rows.fingerprint,
-            "recipe": recipe.fingerprint,
-        },
-        card=card,
-    )
 
 
 def labelled_split(desk: Desk, bound: Bound, protocol: Protocol, seed: int) -> Split:
@@ -269,12 +240,33 @@ def descended(desk: Desk, recipe: Recipe, split: Split) -> Split:
     problem, store = split.problem, split.store
     for student in recipe.students:
         with timed(desk, "distill"):
-            lesson = lesson_of(recipe, student, problem, taught_rows(problem), store)
-            split.students[student.title] = _seeds(desk, partial(with_choice, lesson), student, recipe.seeds)
+            lesson = lesson_of(recipe, student, problem, taught_rows(problem), store, split.tutor.predictor)
+            first = _seeds(desk, partial(with_choice, lesson), student, recipe.seeds)
+            split.students[student.title] = [
+                _descendant(desk, recipe, student, replace(lesson, seed=seed), lived)
+                for seed, lived in zip(recipe.seeds, first, strict=True)
+            ]
         with timed(desk, "scratch"):
             twin = twin_of(desk.task, lesson, problem.train)
             split.twins[student.title] = _seeds(desk, twin, student, recipe.seeds)
     return split
+
+
+def _descendant(desk: Desk, recipe: Recipe, student: Student, lesson: Lesson, lived: Lived) -> Lived:
+    """The last of a student's generations: each is taught by what the one before it says of the same rows.
+
+    Source: Furlanello et al. 2018 (born-again networks).
+    """
+    origin = {"source": lesson.problem.train.source}
+    how = Labelling(kept_of(recipe, desk.task), recipe.teacher.batch, origin, desk.teller)
+    chosen = lived.chosen
+    for generation in range(2, student.generations + 1):
+        before = asked_of(recipe, desk.task, lived.model)
+        store = label(before, lesson.rows, desk.cache.root / "stores", how)
+        taught = with_choice(replace(lesson, knowledge=store, teacher=lived.model), chosen)
+        taught = replace(taught, title=f"{taught.title}, generation {generation}")
+        lived = teach(desk, taught, desk.shelf, "students")
+    return replace(lived, chosen=chosen)
 
 
 def _labelled(
@@ -341,8 +333,9 @@ def _alone(task: Task, lesson: Lesson, labelled: Rows) -> Lesson:
         looks = {"check_every": training.check_every * longer, "patience": patience}
         training = training.model_copy(update={"steps": budget, "epochs": epochs, **looks})
     title = f"{lesson.title} without a teacher"
-    losses = alone(lesson.losses, task, parts.make("models", lesson.family, dict(lesson.settings)))
-    return replace(lesson, title=title, losses=losses, rows=labelled, knowledge=None, training=training)
+    family = parts.make("models", lesson.family, dict(lesson.settings))
+    losses = alone(lesson.losses, task, family)
+    return replace(lesson, title=title, losses=losses, rows=labelled, knowledge=None, training=training, teacher=None)
 
 
 def _seeds(desk: Desk, taught: Lessons, student: Student, seeds: tuple[int, ...]) -> list[Lived]:
@@ -380,37 +373,3 @@ def timed(desk: Desk, step: str) -> Iterator[None]:
     before = desk.spent
     yield
     desk.seconds[step] = desk.seconds.get(step, 0.0) + desk.spent - before
-
-
-def _nameless(value: Any) -> Any:
-    """The same without the folders of this machine: of an absolute path only the name is left."""
-    if isinstance(value, dict):
-        return {key: _nameless(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_nameless(inner) for inner in value]
-    if isinstance(value, str) and Path(value).expanduser().is_absolute():
-        return Path(value).name
-    return value
-
-
-def recipe_text(recipe: Recipe) -> str:
-    """The recipe as YAML, all defaults written out."""
-    return _yaml(recipe.model_dump(mode="json", by_alias=True))
-
-
-def _objective(losses: Sequence[Loss]) -> str:
-    return ", ".join(f"{loss.loss} (weight {_weight(loss.weight)}{_by(loss.sample_weight)})" for loss in losses)
-
-
-def _by(sample_weight: SampleWeight | None) -> str:
-    return "" if sample_weight is None else f", rows by {sample_weight.by}"
-
-
-def _weight(weight: Weight) -> str:
-    if isinstance(weight, Schedule):
-        return f"{weight.start:g} to {weight.end:g}, {weight.schedule}"
-    return weight if isinstance(weight, str) else f"{weight:g}"
-
-
-def _yaml(said: object) -> str:
-    return yaml.safe_dump(said, sort_keys=False, allow_unicode=True)

@@ -22,23 +22,37 @@ from limbeck.types import Rows
 NAMES = {
     "user": (
         "user", "customer", "client", "member", "visitor", "buyer", "shopper", "session", "account", "household",
-        "用户", "用戶", "顾客", "客户", "会员", "买家", "访客", "账号", "账户", "评论人", "评论者",
+        "用户", "用戶", "顾客", "顧客", "客户", "会员", "會員", "买家", "買家", "访客", "账号", "账户", "昵称",
+        "评论人", "评论者",
     ),
     "item": (
         "item", "product", "sku", "article", "goods", "asin", "movie", "film", "offer",
-        "商品", "产品", "產品", "物品", "货品", "货号", "电影", "菜品",
+        "商品", "产品", "產品", "物品", "货品", "货号", "宝贝", "电影", "菜品", "图书", "店铺", "商家", "餐厅",
     ),
     "time": (
-        "time", "timestamp", "date", "datetime", "at", "when", "day", "created", "ts",
+        "time", "timestamp", "date", "datetime", "at", "when", "day", "created", "ts", "ds", "week", "month",
         "时间", "時間", "时间戳", "日期", "时刻",
+    ),
+    "series": ("series", "unique_id", "序列"),
+    "target": (
+        "y", "demand", "sales", "sold", "quantity", "qty", "units", "volume", "target",
+        "销量", "銷量", "需求", "销售量", "数量", "件数",
     ),
     "text": (
         "text", "review", "comment", "content", "body", "message", "description", "title", "sentence", "query",
-        "评论", "評論", "评价", "内容", "文本", "正文", "留言", "反馈", "描述", "标题", "句子",
+        "评论", "評論", "评价", "評價", "评语", "評語", "点评", "內容", "内容", "文本", "正文", "留言", "反馈", "描述",
+        "标题", "標題", "句子",
     ),
     "label": (
         "label", "class", "category", "sentiment", "target", "stars", "rating", "score", "polarity", "y",
-        "标签", "標籤", "类别", "分类", "情感", "评分", "評分", "打分", "得分", "星级", "极性",
+        "click", "clicked", "purchase", "purchased", "bought", "converted", "conversion", "redeemed", "churned",
+        "点击", "购买", "成交", "转化",
+        "标签", "標籤", "类别", "類別", "分类", "分類", "情感", "评分", "評分", "打分", "得分", "星级", "星級", "极性",
+        "评级", "等级", "等級", "满意度", "滿意度", "倾向", "类型", "類型", "评价", "評價",
+    ),
+    "amount": (
+        "amount", "dollar", "spent", "spend", "paid", "payment", "revenue", "total", "value", "monetary",
+        "金额", "金額", "实付", "實付", "消费", "消費", "总价", "總價",
     ),
     "picture": ("picture", "image", "photo", "img", "pic", "图片", "照片", "图像", "主图"),
     "weight": ("weight", "weights", "权重"),
@@ -49,6 +63,11 @@ NAMES = {
 
 CHINESE = tuple(word for role, words in NAMES.items() if role != "id" for word in words if not word.isascii())
 """Without 编号 and the like, which stand behind what they number."""
+
+_BESIDE = (
+    "    # known: []        numbers that are known for dates to come too, such as prices and promotions",
+    "    # static: []       what each series belongs to, such as shop and category",
+)
 
 CLASSES = 50
 """Different labels at most; more are no classes."""
@@ -94,7 +113,7 @@ def scaffold(
     settings = _settings(path, folder, encoding)
     rows = parts.make("data", reader_for(path), {"path": path, **settings}).read(folder).rows
     roles = guess(rows, _there(given or {}, rows))
-    fitting = _fitting(roles)
+    fitting = _fitting(rows, roles)
     if task is None and not fitting:
         wanted = "; ".join(f"'{one.name}' needs {' and '.join(one.roles)}" for one in _drafted())
         raise UserError(
@@ -125,7 +144,8 @@ def scaffold(
         *(f"  {key}: {_yaml(value)}" for key, value in {"path": path, **settings}.items()),
         "  roles:",
         *(line(f"    {role}: {_yaml(column)}", _why(rows, column)) for role, column in used.items()),
-        *_rest(rows, used),
+        *_rest(rows, used, reads="features" in chosen.optional_roles),
+        *(_BESIDE if "known" in chosen.optional_roles else ()),
         "",
         *chosen.draft(rows, used),
     ]
@@ -145,7 +165,22 @@ def guess(rows: Rows, given: Mapping[str, str]) -> dict[str, str]:
     """Role -> column, by name first and by what a column holds; roles given, or brought by the rows, stay."""
     brought = {role: column for role, column in rows.roles.items() if isinstance(column, str)}
     roles = {**{role: column for role, column in brought.items() if column not in given.values()}, **given}
-    for role in ("split", "id", "weight", "time", "user", "item", "label", "text", "picture"):
+    for role in (
+        "split",
+        "id",
+        "weight",
+        "time",
+        "series",
+        "target",
+        "user",
+        "item",
+        "label",
+        "text",
+        "picture",
+        "amount",
+    ):
+        if role == "target" and "series" not in roles:  # its words are a label's too
+            continue
         fitting = [name for name in rows.names if name not in roles.values() and FITS[role](rows, name)]
         named = [name for name in fitting if _calls(name, role)]
         if role in roles:
@@ -228,6 +263,11 @@ def _fits_time(rows: Rows, name: str) -> bool:
     )
 
 
+def _fits_target(rows: Rows, name: str) -> bool:
+    kind = _type(rows, name)
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
+
+
 def _fits_id(rows: Rows, name: str) -> bool:
     return _whole(rows, name) and pa.types.is_integer(_type(rows, name)) and distinct(rows, name) == len(rows)
 
@@ -250,14 +290,16 @@ def _fits_split(rows: Rows, name: str) -> bool:
 
 FITS: dict[str, Callable[[Rows, str], bool]] = {
     "user": _fits_name, "item": _fits_name, "time": _fits_time, "text": _fits_text, "label": _fits_label,
-    "weight": _fits_weight, "split": _fits_split, "id": _fits_id,
-    "picture": _is_binary,
+    "weight": _fits_weight, "split": _fits_split, "id": _fits_id, "series": _fits_name, "target": _fits_target,
+    "picture": _is_binary, "amount": _fits_target,
 }  # fmt: skip
 
 
-def _fitting(roles: dict[str, str]) -> list[Task]:
-    """The tasks whose roles are all there: those that need most of them first, then by name."""
-    return sorted((task for task in _drafted() if set(task.roles) <= set(roles)), key=lambda task: -len(task.roles))
+def _fitting(rows: Rows, roles: dict[str, str]) -> list[Task]:
+    """The tasks whose roles are all there: first those that looked at the rows, then those that need most roles."""
+    there = [task for task in _drafted() if set(task.roles) <= set(roles)]
+    fitting = [task for task in there if task.fits is None or task.fits(rows, roles)]
+    return sorted(fitting, key=lambda task: (task.fits is None, -len(task.roles)))
 
 
 def _drafted() -> list[Task]:
@@ -301,7 +343,10 @@ def _why(rows: Rows, column: str) -> str:
     return f"{kind}, {distinct(rows, column):,} different in {len(rows):,} rows"
 
 
-def _rest(rows: Rows, used: dict[str, str]) -> Iterator[str]:
+def _rest(rows: Rows, used: dict[str, str], *, reads: bool) -> Iterator[str]:
     left = [name for name in rows.names if name not in used.values()]
-    if left:
+    if left and reads:
+        yield line(f"    features: {_yaml(left)}", "what is known beforehand; all others stay unread")
+        yield line("    # privileged: []", "columns that are known only afterwards: a teacher may read them")
+    elif left:
         yield f"    # not used: {', '.join(left)}"

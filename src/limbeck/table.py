@@ -26,13 +26,20 @@ Roles = dict[str, str | list[str]]
 
 ROLES = ("id",)
 """The role that is read here, whatever the task."""
+LISTED = ("privileged", "features", "known", "static")
+"""Roles that several columns may play."""
 NEVER_MISSING = ("user", "item", "time", "weight")
 NO_LABEL = ("", "nan", "null")
 """How other tools write a label that is missing among labels that are text, in capitals or not."""
 
 
-def reader_for(path: str) -> str:
+def reader_for(path: str, base: Path | None = None) -> str:
     """The name of the row source that reads files of this ending.
+
+    Args:
+        path: as typed.
+        base: the recipe's folder, from which a relative path counts; where it is known, a folder that lacks the `/`
+            at its end is told so.
 
     Raises:
         UserError: no row source does.
@@ -42,6 +49,11 @@ def reader_for(path: str) -> str:
     """
     endings = {end: name for name in parts.names("data") for end in getattr(parts.get("data", name), "endings", ())}
     fitting = [end for end in endings if path.lower().endswith(end)]
+    if not fitting and base is not None and find(path, base).is_dir():
+        raise UserError(
+            f"'{path}' is a folder; write '{path}/' where it holds a folder of pictures for each label, or name one "
+            "file in it"
+        )
     if not fitting:
         raise UserError(f"no reader knows the ending of '{path}'; there are: {', '.join(sorted(endings))}")
     return endings[max(fitting, key=len)]
@@ -257,7 +269,7 @@ def source_of(
     Args:
         table: (N,) rows.
         source: fingerprint of what the table was read from.
-        roles: role -> column, or columns for `privileged`.
+        roles: role -> column, or columns for those of `LISTED`.
         sides: name -> side table.
         facts: what a reader should know.
 
@@ -282,12 +294,14 @@ def _named(
 ) -> dict[str, str | tuple[str, ...]]:
     named: dict[str, str | tuple[str, ...]] = {}
     for role, column in roles.items():
-        if role == "privileged":
+        if role in LISTED:
             named[role] = (column,) if isinstance(column, str) else tuple(column)
         elif isinstance(column, str):
             named[role] = column
         else:
-            raise UserError(f"role '{role}' names {len(column)} columns; it takes one (only 'privileged' takes a list)")
+            raise UserError(
+                f"role '{role}' names {len(column)} columns; it takes one ({' and '.join(LISTED)} take a list)"
+            )
     asked = [(r, c) for r, said in named.items() for c in ((said,) if isinstance(said, str) else said)]
     absent = [f"'{column}' ({role})" for role, column in asked if column not in columns]
     if absent:

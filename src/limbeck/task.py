@@ -39,6 +39,8 @@ class Problem:
         reads: the columns a student may read.
         unlabelled: rows without a target, which only a teacher can make useful.
         facts: counts for the report (duplicates dropped, test targets unknown in training, ...).
+        columns: what the recipe says of a table's columns: name -> kind, or kind and settings; of windows that were
+            cut of series, under `windows`, how; of customers made of transactions, under `customers`, how.
     """
 
     train: Rows
@@ -48,6 +50,7 @@ class Problem:
     reads: tuple[str, ...]
     unlabelled: Rows | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -59,6 +62,7 @@ class Problem:
             rows=[None if rows is None else rows.fingerprint for rows in parts],
             axis=self.axis.fingerprint,
             reads=self.reads,
+            **({"columns": dict(self.columns)} if self.columns else {}),
         )
 
 
@@ -114,6 +118,8 @@ class Task:
         name: as in the recipe.
         roles: the roles its rows must have; `optional_roles` those it can use. Others are refused.
         signal: the main signal and its kind; the long axis is `Problem.axis`.
+        beside: what a predictor may say beside it, such as quantiles: name -> kind, and how many numbers for each
+            position of the axis.
         prepare: (source, part of every row, options) -> problem. The part of a row is 0 train,
             1 validation, 2 test, 3 left out.
         targets: (rows, problem) -> the arrays its hard loss reads, first axis the row; unlabelled
@@ -136,6 +142,9 @@ class Task:
         apart: (judgement, judgement) -> how far two predictors' answers are apart, (N,) in [0, 1].
         draft: (rows, role -> column) -> the lines of a first recipe below its data; none where one
             cannot be guessed.
+        fits: (rows, role -> column) -> whether rows with its roles ask this very question; none where roles say all.
+        rails: metric -> the lowest and the highest value at which a student may be trusted; the verdict tells of those
+            outside.
     """
 
     name: str
@@ -157,6 +166,9 @@ class Task:
     takes_unlabelled: bool = False
     apart: Callable[[Judgement, Judgement], Array] = top_apart
     draft: Callable[[Rows, Mapping[str, str]], Iterable[str]] | None = None
+    beside: Mapping[str, tuple[Kind, int]] = field(default_factory=dict)
+    fits: Callable[[Rows, Mapping[str, str]], bool] | None = None
+    rails: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def headline(self) -> str:

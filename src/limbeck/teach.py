@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from limbeck import parts
-from limbeck.bind import hard_name, objective_of, with_losses, with_settings
+from limbeck.bind import hard_name, hard_of, objective_of, with_losses, with_settings
 from limbeck.encoder import Encoder
 from limbeck.errors import Stopped, UserError, counted, few
 from limbeck.loader import TableLoader
@@ -27,11 +27,9 @@ from limbeck.recipe import Loss, Recipe, Student, Teacher, Training
 from limbeck.shelf import Shelf, note_seconds
 from limbeck.store import Store
 from limbeck.task import Problem, Task
-from limbeck.types import Array, Rows, fingerprint
+from limbeck.types import Array, Predictor, Rows, fingerprint
 from limbeck.verbs.distill import Taught, Watch, distill
 from limbeck.verbs.fit import fit
-
-HARD = (Loss(loss="hard"),)
 
 Stop = Callable[[Model, Mapping[int, float]], bool]
 """The model and what was judged so far, epoch -> headline, to whether to give up."""
@@ -88,6 +86,8 @@ class Lesson:
         knowledge: the teacher's stored answers for these rows, or none.
         seed: of weights, order and dropout.
         reads: the columns it may read; none where that is nobody's business, as a teacher's is.
+        peers: networks like it that train beside it, where a loss learns from them.
+        teacher: who said the knowledge, for families that begin with parts of it.
     """
 
     title: str
@@ -100,6 +100,8 @@ class Lesson:
     knowledge: Store | None
     seed: int
     reads: tuple[str, ...] | None = None
+    peers: int = 0
+    teacher: Predictor | None = None
 
     def encoder(self, family: Family) -> Encoder:
         """The family's encoder, fitted on the training rows.
@@ -116,6 +118,23 @@ class Lesson:
             raise UserError(f"'{self.title}' reads {few(hidden)}{kept}; a student here may read {allowed}")
         return encoder
 
+    def module(self, family: Family, encoder: Encoder) -> torch.nn.Module:
+        """Fresh weights by the seed, but for what the family begins with of its teacher's.
+
+        Raises:
+            UserError: the teacher has no such parts.
+        """
+        torch.manual_seed(self.seed)
+        module = family.module(encoder, len(self.problem.axis))
+        if self.teacher is not None and hasattr(family, "inherit"):
+            if not isinstance(self.teacher, Model):
+                raise UserError(
+                    f"'{self.title}' begins with parts of its teacher's network, and that teacher was brought or "
+                    "joined from several; take one that is trained here"
+                )
+            family.inherit(module, self.teacher.module)
+        return module
+
     def key(self, task: Task) -> str:
         """The step's fingerprint: defaults written out, weights it starts from included, test rows left out."""
         family = parts.make("models", self.family, dict(self.settings))
@@ -125,6 +144,8 @@ class Lesson:
             settings = {**parts.settings_of(parts.get("losses", name)), **loss.settings}
             if loss.sample_weight is not None:
                 settings["sample_weight"] = asdict(loss.sample_weight)
+            if loss.source != "teacher":
+                settings["from"] = [loss.source, self.peers if loss.source == "peers" else 1]
             losses.append([name, loss.model_dump(mode="json")["weight"], settings])
         return fingerprint(
             "lesson",
@@ -170,12 +191,13 @@ class Lived:
 
 def teacher_lesson(recipe: Recipe, teacher: Teacher, problem: Problem) -> Lesson:
     """How a recipe trains a teacher: on the labelled rows, by the hard loss."""
+    training = Training.model_validate({**recipe.training.model_dump(), **teacher.training})
     return Lesson(
         title=f"teacher {teacher.title}",
         family=str(teacher.model),
         settings=teacher.settings,
-        training=Training.model_validate({**recipe.training.model_dump(), **teacher.training}),
-        losses=HARD,
+        training=training,
+        losses=hard_of(attacked=training.attack is not None),
         problem=problem,
         rows=problem.train,
         knowledge=None,
@@ -185,10 +207,17 @@ def teacher_lesson(recipe: Recipe, teacher: Teacher, problem: Problem) -> Lesson
 
 def baseline_lesson(name: str, problem: Problem) -> Lesson:
     """A trivial baseline at its default settings."""
-    return Lesson(f"baseline {name}", name, {}, Training(), HARD, problem, problem.train, None, 0)
+    return Lesson(f"baseline {name}", name, {}, Training(), hard_of(), problem, problem.train, None, 0)
 
 
-def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, knowledge: Store | None) -> Lesson:
+def lesson_of(
+    recipe: Recipe,
+    student: Student,
+    problem: Problem,
+    rows: Rows,
+    knowledge: Store | None,
+    teacher: Predictor | None = None,
+) -> Lesson:
     """How a recipe teaches one of its students, at the first seed."""
     return Lesson(
         title=student.title,
@@ -201,6 +230,8 @@ def lesson_of(recipe: Recipe, student: Student, problem: Problem, rows: Rows, kn
         knowledge=knowledge,
         seed=recipe.seeds[0],
         reads=problem.reads,
+        peers=student.peers,
+        teacher=teacher,
     )
 
 
@@ -237,8 +268,7 @@ def choose(desk: Desk, taught: Lessons, shelf: Shelf, kind: str, choices: Mappin
     if not choices:
         return teach(desk, taught({}), shelf, kind)
     best: Lived | None = None
-    for values in itertools.product(*choices.values()):
-        chosen = dict(zip(choices, values, strict=True))
+    for chosen in combinations(choices):
         tried = teach(desk, taught(chosen), shelf, kind)
         sign = 1.0 if desk.task.higher_is_better else -1.0
         if best is None or sign * tried.validation > sign * best.validation:
@@ -247,12 +277,26 @@ def choose(desk: Desk, taught: Lessons, shelf: Shelf, kind: str, choices: Mappin
     return best
 
 
+def combinations(choices: Mapping[str, list[Any]]) -> list[dict[str, Any]]:
+    """Every choice of one value each."""
+    return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+def titled(title: str, chosen: Mapping[str, Any]) -> str:
+    """What progress calls a training with chosen settings.
+
+    >>> titled("ease", {"l2": 50}), titled("ease", {})
+    ('ease (l2 50)', 'ease')
+    """
+    said = ", ".join(f"{key.removeprefix('training.')} {value}" for key, value in chosen.items())
+    return f"{title} ({said})" if said else title
+
+
 def with_choice(lesson: Lesson, chosen: Mapping[str, Any]) -> Lesson:
     """The lesson with chosen settings."""
     settings, training = with_settings(lesson.settings, chosen)
     told = Training.model_validate({**lesson.training.model_dump(), **training})
-    said = ", ".join(f"{key.removeprefix('training.')} {value}" for key, value in chosen.items())
-    title = f"{lesson.title} ({said})" if said else lesson.title
+    title = titled(lesson.title, chosen)
     return replace(lesson, settings=settings, training=told, losses=with_losses(lesson.losses, chosen), title=title)
 
 
@@ -265,8 +309,7 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path, stop: Stop 
     with desk.teller.bar(f"{lesson.title}: fitting its encoder"):
         encoder = lesson.encoder(family)
     outputs = len(lesson.problem.axis)
-    torch.manual_seed(lesson.seed)
-    module = family.module(encoder, outputs)
+    module = lesson.module(family, encoder)
     model = Model(lesson.family, dict(lesson.settings), encoder, module, outputs)
     with desk.teller.bar(f"{lesson.title}: encoding rows"):
         inputs = desk.encode(encoder, lesson.rows)
@@ -297,6 +340,10 @@ def _make(desk: Desk, lesson: Lesson, place: Path, unfinished: Path, stop: Stop 
     if hasattr(family, "finish"):
         tensors = {name: torch.from_numpy(value) for name, value in desk.encode(encoder, lesson.problem.train).items()}
         family.finish(module, tensors)
+    if hasattr(family, "calibrate"):
+        rows = lesson.problem.validation
+        label = desk.task.targets(rows, lesson.problem)["label"]
+        family.calibrate(module, desk.encode(encoder, rows), label)
     model.save(place)
     with desk.teller.bar(f"{lesson.title}: judging"):
         validation = _validation(desk.task, model, lesson.problem)
@@ -322,6 +369,17 @@ def _watch(desk: Desk, lesson: Lesson, model: Model, unfinished: Path, stop: Sto
     )
 
 
+def peers_of(lesson: Lesson, model: Model, objective: Objective) -> list[torch.nn.Module]:
+    """Networks like the student, of other weights, where a loss learns from them; its own random state stays."""
+    family = parts.make("models", model.family, model.settings)
+    peers = []
+    with torch.random.fork_rng():
+        for place in range(lesson.peers if "peers" in objective.company else 0):
+            seed = int(fingerprint("peer", 1, seed=lesson.seed, place=place)[:15], 16)
+            peers.append(replace(lesson, seed=seed).module(family, model.encoder))
+    return peers
+
+
 def _descend(lesson: Lesson, model: Model, tensors: Mapping[str, Array], objective: Objective, watch: Watch) -> Taught:
     return distill(
         model.module,
@@ -330,6 +388,7 @@ def _descend(lesson: Lesson, model: Model, tensors: Mapping[str, Array], objecti
         objective=objective,
         training=lesson.training,
         watch=watch,
+        peers=peers_of(lesson, model, objective),
     )
 
 

@@ -12,14 +12,16 @@ import numpy as np
 import torch
 
 from limbeck import parts
-from limbeck.bind import bind, knowledge_of, objective_of, problem_of
+from limbeck.attack import Attacker
+from limbeck.bind import alone, bind, knowledge_of, objective_of, problem_of, taught_rows
 from limbeck.errors import UserError, few
 from limbeck.knowledge import Knowledge, keep, unpack
-from limbeck.live import dry_batch, recall
+from limbeck.live import dry_batch, recall, speaker
 from limbeck.loader import TableLoader
 from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.recipe import Recipe, Student, Teacher
+from limbeck.room import check_room
 from limbeck.taps import HIDDEN
 from limbeck.task import Problem, Task
 from limbeck.teach import Lesson, lesson_of, loader_of, targets_of, teacher_lesson
@@ -52,13 +54,18 @@ class MadeUp:
     members: int = 0
 
     def gather(self, id: Array, view: Array | None = None) -> Signals:
-        """Noise for these rows, (B, outputs), cut to the best entries where a store would cut it."""
+        """Noise for these rows, (B, outputs), and beside it (B, outputs, width); cut where a store would cut it."""
         name, kind = self.task.signal
         draw = np.random.default_rng(0)
         mains = [name, *(f"{name}.{member}" for member in range(self.members))]
-        shapes = {**dict.fromkeys(mains, (self.outputs,)), **self.states}
+        beside = {key: (self.outputs, width) for key, (_, width) in self.task.beside.items()}
+        shapes: dict[str, tuple[int, ...]] = {**dict.fromkeys(mains, (self.outputs,)), **beside, **self.states}
         noise = {key: draw.standard_normal((len(id), *shape)).astype(np.float32) for key, shape in shapes.items()}
         kinds: dict[str, Kind] = {**dict.fromkeys(self.states, "embedding"), **dict.fromkeys(mains, kind)}
+        kinds |= {key: said for key, (said, _) in self.task.beside.items()}
+        if self.members:
+            noise["share"] = np.full((len(id), self.members), 1 / self.members, np.float32)
+            kinds["share"] = "values"
         id = np.asarray(id, np.int64)
         held = keep(self.kept, Signals(noise, kinds), id, np.zeros_like(id) if view is None else view)
         told = {key: unpack(column.data, column.dtype) for key, column in held.columns.items()}
@@ -96,8 +103,7 @@ def fresh(task: Task, lesson: Lesson) -> Fresh:
     family = parts.make("models", lesson.family, dict(lesson.settings))
     encoder = lesson.encoder(family)
     outputs = len(lesson.problem.axis)
-    torch.manual_seed(lesson.seed)
-    model = Model(lesson.family, dict(lesson.settings), encoder, family.module(encoder, outputs), outputs)
+    model = Model(lesson.family, dict(lesson.settings), encoder, lesson.module(family, encoder), outputs)
     objective = objective_of(lesson.losses, task, family)
     inputs = encoder.rows(lesson.rows)
     tensors = {**inputs, **targets_of(task, lesson)}
@@ -112,7 +118,9 @@ def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
         base: the folder its paths count from.
         tried: makes an attempt for a place of the recipe, and notes what it raises.
     """
-    bound = bind(recipe, base)
+    # Views take minutes to make, and look to a student as the rows themselves do.
+    bare = recipe.model_copy(update={"data": recipe.data.model_copy(update={"augment": None})})
+    bound = bind(bare, base)
     problem = tried(("protocols", 0), lambda: problem_of(bound, recipe.protocols[0], recipe.protocols[0].splits[0]))
     if problem is None:
         return
@@ -123,18 +131,35 @@ def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
 
 def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None:
     some = replace(problem, train=problem.train.slice(0, SOME))
-    made = fresh(task, lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None))
-    states = states_of(recipe, task, some, made.objective.teacher_taps)
+    lesson = lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None)
+    if recipe.teacher.model is not None and hasattr(parts.get("models", student.model), "inherit"):
+        lesson = replace(lesson, teacher=_untrained(recipe, task, some).model)
+    made = fresh(task, lesson)
+    check_room({name: made.tensors[name] for name in made.inputs}, len(taught_rows(problem)))
+    objective_of(alone(lesson.losses, task, made.family), task, made.family)  # the twin's
+    taps, outputs = made.objective.teacher_taps, len(problem.axis)
     kept = knowledge_of(recipe, made.objective.temperatures)
-    known = MadeUp(task, len(problem.axis), kept, states, members=recipe.teacher.apart)
+    states = states_of(recipe, task, some, taps)
+    _answers(made, MadeUp(task, outputs, kept, states, members=recipe.teacher.apart), lesson)
+    if student.generations > 1:
+        lesson = replace(lesson, teacher=made.model)
+        states = _states(made.model.tapped(taps), some) if taps else {}
+        _answers(fresh(task, lesson), MadeUp(task, outputs, kept, states), lesson)
+
+
+def _answers(made: Fresh, known: MadeUp, lesson: Lesson) -> None:
+    """Send a batch through a student and its objective."""
     batch = made.loader.gather(torch.arange(len(made.loader.tensors["id"])))
     recalled = recall(known, torch.device("cpu"))
     if hasattr(made.family, "fit"):
-        outputs = torch.full((len(batch["id"]),), len(problem.axis))
+        outputs = torch.full((len(batch["id"]),), known.outputs)
         made.objective.target(recalled(batch), {**batch, "outputs": outputs})
     else:
         made.model.module.train()
-        dry_batch(made.model.module, made.objective, recalled, batch)
+        threat = lesson.training.attack
+        if threat is not None:
+            Attacker(threat, made.model.module, speaker(made.model.module, batch, "student")).check(batch)
+        dry_batch(made.model.module, made.objective, recalled, batch, attacked=threat is not None)
 
 
 def states_of(recipe: Recipe, task: Task, problem: Problem, taps: Sequence[str]) -> dict[str, tuple[int, ...]]:
@@ -147,10 +172,19 @@ def states_of(recipe: Recipe, task: Task, problem: Problem, taps: Sequence[str])
         return {}
     if recipe.teacher.model is None:
         raise UserError(f"a loss reads the teacher's inner states ({few(taps)}); only one trained here can be tapped")
-    rows = problem.train.slice(0, ROWS)
-    made = fresh(task, replace(teacher_lesson(recipe, recipe.teacher, problem), rows=rows))
-    said = made.model.tapped(taps)(rows.batch(made.model.reads))
+    made = _untrained(recipe, task, problem)
+    return _states(made.model.tapped(taps), problem)
+
+
+def _states(tapped: Model, problem: Problem) -> dict[str, tuple[int, ...]]:
+    said = tapped(problem.train.slice(0, ROWS).batch(tapped.reads))
     return {name: tuple(np.shape(value)[1:]) for name, value in said.items() if name.startswith(HIDDEN)}
+
+
+def _untrained(recipe: Recipe, task: Task, problem: Problem) -> Fresh:
+    """The teacher with fresh weights, and a few rows."""
+    lesson = teacher_lesson(recipe, recipe.teacher, problem)
+    return fresh(task, replace(lesson, rows=problem.train.slice(0, ROWS)))
 
 
 def _open(teacher: Teacher, problem: Problem, base: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from limbeck import parts
 from limbeck.bind import hard_name, needs_teacher, taught_rows
 from limbeck.bounds import Budget, Range
-from limbeck.errors import Diverged, ParityRefused, Stopped, UserError
+from limbeck.errors import Diverged, ParityRefused, Stopped, UserError, few
 from limbeck.front import Candidate, Picked, Tuning, best, marked, own
 from limbeck.leave import measured
 from limbeck.model import Model
@@ -68,6 +68,9 @@ def tune(recipe: Recipe, *, base: Path, out: Path, teller: Teller | None = None,
         Diverged: the student as given does not train; a trial that does not, fails alone, and one that is picked and
             does not hold for another seed leaves its place to the next best.
     """
+    chained = [student.title for student in recipe.students if student.generations > 1]
+    if chained:
+        raise UserError(f"a search tries single trainings, and {few(chained)} has generations; leave those out")
     desk, bound = begin(recipe, base, out, teller, flow="tune")
     storage = storage or f"sqlite:///{(out / 'tune.db').resolve()}"
     protocol = recipe.protocols[0].model_copy(update={"splits": recipe.protocols[0].splits[:1]})
@@ -120,7 +123,7 @@ def _tuned(desk: Desk, recipe: Recipe, student: Student, split: Split, storage: 
 
 def _sides(desk: Desk, recipe: Recipe, student: Student, split: Split) -> tuple[Side, Side]:
     problem, title = split.problem, student.title
-    lesson = lesson_of(recipe, student, problem, taught_rows(problem), split.store)
+    lesson = lesson_of(recipe, student, problem, taught_rows(problem), split.store, split.tutor.predictor)
     space = space_of(desk.task, lesson, student, cut=recipe.label.top is not None)
     alone = {key: room for key, room in space.items() if _without_teacher(desk.task, lesson, key)}
     if not space:

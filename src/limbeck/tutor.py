@@ -82,8 +82,8 @@ def _fitted(desk: Desk, ensemble: Any, members: Sequence[Predictor], problem: Pr
         fixed = _Fixed(Signals({name: mean}, {name: kind}), rows)
         return sign * desk.task.judge(fixed, rows, problem).metrics[desk.task.headline]
 
-    fit = parts.module("teachers", "ensemble").fit_weights
-    weights: tuple[float, ...] = fit(said, score, space=ensemble.space)
+    joining = parts.module("teachers", "ensemble")
+    weights: tuple[float, ...] = joining.fit_weights(said, score, space=joining.space_of(kind, ensemble.space))
     return weights
 
 

@@ -23,12 +23,12 @@ class Spread:
     """A metric over splits and seeds.
 
     Args:
-        mean, sd: over splits and seeds.
+        mean, sd: over splits and seeds; one judgement has no deviation.
         low, high: 95% percentile interval over the rows (users) judged; NaN for a metric that resampling biases.
     """
 
     mean: float
-    sd: float
+    sd: float | None
     low: float
     high: float
 
@@ -52,7 +52,7 @@ class Paired:
 def spread(metric: Metric, judged: Sequence[Judgement], *, seed: int = 0) -> Spread:
     """A metric of one predictor over its judgements (one a split and seed)."""
     values = [metric(j.columns) for j in judged]
-    sd = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     # A metric whose `resampled` is none cannot be drawn again without bias, and has no interval.
     drawn = getattr(metric, "resampled", True) is not None
     low, high = _interval(_draws(metric, [judged], seed)[:, 0]) if drawn else (math.nan, math.nan)
@@ -137,10 +137,32 @@ def _interval(draws: Array) -> tuple[float, float]:
     return float(low), float(high)
 
 
+def rails(task: Task, found: Mapping[str, Mapping[str, float]]) -> str:
+    """Where students stand to the task's guard rails, in a sentence for each rail; nothing where there is none.
+
+    Args:
+        task: with its rails.
+        found: student -> metric -> value.
+    """
+    said = []
+    for name, (low, high) in task.rails.items():
+        off = [f"{student} ({told[name]:.3f})" for student, told in found.items() if not low <= told[name] <= high]
+        if off:
+            said.append(f" Mind {name} on test rows, which should lie within {low:g} and {high:g}: {', '.join(off)}.")
+        else:
+            said.append(f" On test rows {name} lies within {low:g} and {high:g} for every student.")
+    return "".join(said)
+
+
 def agreement(first: Sequence[Judgement], second: Sequence[Judgement]) -> float:
-    """Mean overlap of the answers: top-1 for classes, of the first ten for rankings; in [0, 1]."""
+    """Mean overlap of the answers: top-1 for classes, of the first ten for rankings; the correlation of values."""
     shares = []
     for a, b in zip(first, second, strict=True):
+        if "values" in a.columns:
+            pair = a.columns["values"].ravel(), b.columns["values"].ravel()
+            constant = min(one.std() for one in pair) == 0
+            shares.append(float(np.array_equal(*pair)) if constant else float(np.corrcoef(*pair)[0, 1]))
+            continue
         same = (a.top[:, :, None] == b.top[:, None, :]) & (a.top[:, :, None] >= 0)
         shares.append(float(same.any(2).sum(1).mean()) / max(a.top.shape[1], 1))
     return float(np.mean(shares))
@@ -159,6 +181,10 @@ class Kept:
     retention: float | None
     lift_retention: float | None
     transfer_ratio: float | None
+
+    def share(self, task: Task) -> float | None:
+        """What may be called kept: where a blind guess is worth something, it is no part of it."""
+        return self.retention if task.chance is None else self.lift_retention
 
 
 def kept(task: Task, *, teacher: float, student: float, scratch: float, trivial: float) -> Kept:
@@ -192,9 +218,9 @@ def sentence(
         student: the same, mean over seeds.
         scratch: the same of the twin.
         test: student against scratch, paired.
-        share: the student's retention, where it can be had.
+        share: what the student kept, as `Kept.share` has it, where it can be had.
     """
-    keeps = f"keeps {share:.1%} of the teacher's {task.headline}" if share is not None else "is not comparable"
+    keeps = _keeps(task, student, share)
     figures = f"({student:.4g} of {teacher:.4g})"
     gain = abs(test.difference)
     p_value = "p < .001" if test.p_value < 0.001 else f"p = {test.p_value:.3f}"
@@ -203,3 +229,22 @@ def sentence(
     if test.p_value < 0.05:
         return f"{name} {keeps} {figures}; distillation hurt: {gain:.4g} worse than its honest twin ({p_value})."
     return f"{name} {keeps} {figures}; distillation did not help: its honest twin does as well ({p_value})."
+
+
+def _keeps(task: Task, student: float, share: float | None) -> str:
+    if task.chance is not None and math.isfinite(student) and not _better(task, student, task.chance):
+        return f"is no better than chance, which has {task.headline} {task.chance:g}"
+    if share is None:
+        return "is not comparable"
+    if task.chance is None:
+        return f"keeps {share:.1%} of the teacher's {task.headline}"
+    return f"keeps {share:.1%} of what the teacher's {task.headline} has above chance, {task.chance:g}"
+
+
+def caution(trainings: int) -> str:
+    """What is to be said of so many trainings of a student and its twin; nothing of several.
+
+    >>> caution(3)
+    ''
+    """
+    return "" if trainings > 1 else " One training alone proves nothing: name several seeds."

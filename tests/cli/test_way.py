@@ -105,8 +105,15 @@ def test_a_plan_fetches_no_rows_and_names_every_step(made: Path, told: Told, not
     (made / "films.yaml").write_text(text)
     said = told("run", "films.yaml", "--plan")
     kinds = [step["kind"] for step in said["steps"]]
-    own = [step["kind"] for step in told("run", "shop.yaml", "--plan")["steps"]]
-    assert kinds == ["fetch", *own]
+    own = told("run", "shop.yaml", "--plan", "--out", "new")["steps"]
+    assert kinds == ["fetch", *(step["kind"] for step in own)]
+    named, known = (
+        [step["name"] for step in steps if step["kind"] in ("teacher", "student", "scratch")]
+        for steps in (said["steps"], own)
+    )
+    assert named == known
+    assert len(set(named)) == len(named), "no two lines are alike"
+    assert named[1:4] == ["small (dropout 0.0)", "small (dropout 0.5)", "small, seed 1"]
     fetch, baseline, *_ = said["steps"]
     assert fetch["name"] == "ml-100k"
     assert fetch["note"].startswith("2.1 MB not here yet: 100,000 ratings")

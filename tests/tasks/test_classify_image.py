@@ -6,7 +6,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from limbeck import classes
 from limbeck.artifact import Artifact
+from limbeck.bind import taught_rows
+from limbeck.data.pictures import Pictures
 from limbeck.errors import UserError
 from limbeck.picture import look
 from limbeck.recipe import parse
@@ -50,6 +53,30 @@ def test_rows_keep_their_part_and_the_student_reads_the_picture_alone() -> None:
     assert TASK.headline == "accuracy"
 
 
+def test_of_many_labels_few_may_be_kept_and_each_kind_keeps_its_share() -> None:
+    labels = ["bag", "shoe", "shoe"] * 20
+    pictures = [png(4 * i) for i in range(60)]
+    part = [0] * 48 + [1] * 6 + [2] * 6
+    problem = prepare(pictures, labels, part, labelled=12)
+    kept = np.array(labels)[problem.train.id].tolist()
+    assert (kept.count("bag"), kept.count("shoe")) == (4, 8)
+    assert sorted([*problem.train.id, *problem.unlabelled.id]) == list(range(48))
+    # Nobody who learns from the unlabelled rows may read what was hidden.
+    taught = taught_rows(problem)
+    assert (TASK.targets(taught, problem)["label"] >= 0).sum() == 12
+    assert set(classes.labels(problem.unlabelled)) == {""}
+    assert (problem.facts["labels_hidden"], problem.facts["unlabelled"]) == (36, 36)
+    assert len(problem.validation) == len(problem.test) == 6
+    fewer = prepare(pictures, labels, part, labelled=6)
+    assert set(fewer.train.id) < set(problem.train.id)
+
+
+@pytest.mark.parametrize("labelled", [0, 49, 2.5, True])
+def test_a_number_of_labels_that_cannot_be_kept_is_refused(labelled) -> None:
+    with pytest.raises(UserError, match=f"labelled is {labelled}"):
+        prepare([png(4 * i) for i in range(60)], ["bag", "shoe"] * 30, [0] * 48 + [1] * 6 + [2] * 6, labelled=labelled)
+
+
 def test_the_same_pixels_in_another_format_are_a_duplicate() -> None:
     problem = prepare([*PICTURES, png(1, "bmp")], [*LABELS, "shoe"], [*PART, 2])
     assert problem.test.id.tolist() == [9, 10, 11]
@@ -67,6 +94,16 @@ def test_unreadable_pictures_are_refused_in_one_list_or_skipped_and_counted() ->
     assert len(problem.train) == 6
     with pytest.raises(UserError, match="'refuse' or 'skip'"):
         prepare(PICTURES, LABELS, PART, unreadable="ignore")
+
+
+def test_pictures_of_a_folder_that_cannot_be_read_are_named_by_their_files(tmp_path) -> None:
+    for i, data in enumerate([*PICTURES, b"text"]):
+        file = tmp_path / "shop" / LABELS[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    source = Pictures("shop/").read(tmp_path)
+    with pytest.raises(UserError, match=r"1 of 13 pictures cannot be read \(\"?'?bag/12.png: it is no picture"):
+        TASK.prepare(source, np.array([*PART, 0]), TASK.options)
 
 
 def test_pictures_are_looked_at_once_and_found_by_id(monkeypatch) -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 
 from limbeck import parts
 from limbeck.artifact import Artifact, Column, Export
+from limbeck.cli import main
 from limbeck.encoder import Encoder
 from limbeck.encoders.history import History
 from limbeck.encoders.picture import Picture
@@ -268,6 +269,19 @@ def test_a_model_without_users_of_its_own_needs_their_histories(artifact, tmp_pa
         predict(bare, source)
 
 
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_items_nobody_had_in_training_are_named_and_the_rest_is_answered(artifact, tmp_path, capsys, ending):
+    users, lists = ["s", "s", "s"], [[ITEMS[3], "gone", ITEMS[4]], ["gone", "lost"], [ITEMS[5]]]
+    done = predict(artifact, write(tmp_path, ending, users, lists), tmp_path / "a.jsonl", settings=Predict(batch=2))
+    (unknown,) = done.unknown
+    assert (unknown.values, unknown.named, unknown.rows, unknown.bare, unknown.first) == (3, ("gone", "lost"), 2, 1, 1)
+    answers = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    close(answers, list(naive(artifact, users, [[ITEMS[3], "gone", ITEMS[4]], [], [ITEMS[5]]], 10)))
+    assert main(["predict", str(artifact.folder), str(tmp_path / f"rows.{ending}")]) == 0
+    assert "3 values of 'history' in 2 rows passed over, for training had none of them" in capsys.readouterr().err
+    assert not predict(artifact, write(tmp_path, ending, users[:1], [[ITEMS[3]]]), tmp_path / "a.jsonl").unknown
+
+
 @pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
 def test_the_readmes_file_of_users_is_read_as_it_says(artifact, tmp_path, readme):
     text = (Path(__file__).parents[2] / readme).read_text(encoding="utf-8")
@@ -333,11 +347,18 @@ def test_a_picture_that_is_not_there_or_none_is_named(seer, tmp_path):
     artifact, _, some = seer
     (tmp_path / "0.png").write_bytes(some["photo"][0])
     (tmp_path / "bad.png").write_bytes(b"text")
-    for path, words in (("none.png", "row 1: 'photo' is 'none.png', and there is no such"), ("bad.png", "row 2 of 2")):
+    for path, words in (
+        ("none.png", "row 1: 'photo' is 'none.png', and there is no such"),
+        ("bad.png", "row 1: 'bad.png' cannot be read: it is no picture of"),
+    ):
         (tmp_path / "rows.csv").write_text(f"photo\n0.png\n{path}\n")
         with pytest.raises(UserError, match=words):
             predict(artifact, tmp_path / "rows.csv", tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()
+    pictures = [some["photo"][0], some["photo"][0], b"text"]
+    pa.parquet.write_table(pa.table({"photo": pa.array(pictures, pa.binary())}), tmp_path / "rows.parquet")
+    with pytest.raises(UserError, match="row 2: the picture in 'photo' cannot be read: it is no picture of"):
+        predict(artifact, tmp_path / "rows.parquet", tmp_path / "out.jsonl", settings=Predict(batch=2))
 
 
 def test_half_a_parquet_file_is_said_so(artifact, tmp_path):

@@ -36,6 +36,8 @@ def predict(
     if done.lacking and not json:
         columns = ", ".join(map(repr, done.lacking))
         print(f"{rows} has no {columns}: answers may name what these users already have", file=sys.stderr)
+    for unknown in () if json else done.unknown:
+        print(f"{rows}: {unknown}", file=sys.stderr)
     if out is None:
         return  # the answers themselves stand on standard output
     if json:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from limbeck.cli import answer, compare, data, parts, recipe, start, store, tune, way
+from limbeck.cli import answer, audit, compare, data, parts, recipe, start, store, tune, way
 
 app = typer.Typer(
     invoke_without_command=True,
@@ -35,7 +35,7 @@ def _main(
 
 for command in (
     start.init, recipe.check, recipe.run, tune.tune, way.label, way.distill, way.evaluate, way.export,
-    answer.predict, compare.compare,
+    answer.predict, audit.audit, compare.compare,
 ):  # fmt: skip
     app.command()(command)
 app.command(name="list")(parts.list_parts)

@@ -28,8 +28,16 @@ def opened(path: Path, changes: list[str] | None, telling: Teller | None = None)
 
 
 def folder_of(path: Path, out: Path | None) -> Path:
-    """Where a recipe's run lies."""
-    return out or Path("runs") / path.stem
+    """Where a recipe's run lies.
+
+    Raises:
+        UserError: there is a file.
+    """
+    from limbeck.atomic import check_folder
+
+    folder = out or Path("runs") / path.stem
+    check_folder(folder)
+    return folder
 
 
 def check(recipe: RecipeFile, changes: Changes = None, json: Json = False) -> None:
@@ -81,6 +89,9 @@ def run(
 
 def show(found: Report, folder: Path) -> None:
     """A report's tables and verdict, and where everything lies."""
+    from limbeck.page.fact import unsteady
+    from limbeck.page.number import MISSING
+
     for protocol in found.protocols:
         heads = [protocol.name, "", protocol.headline, "sd", "parameters", "size", "p50 ms"]
         rows: list[list[Any]] = []
@@ -89,8 +100,13 @@ def show(found: Report, folder: Path) -> None:
             p50 = row.latency_ms.p50 if row.latency_ms else None
             count = None if row.parameters is None else f"{row.parameters:,}"
             name = f"{row.name} (int8)" if row.precision == "int8" else row.name
-            rows.append([row.role, name, figure(metric.mean), figure(metric.sd), count, size(row.bytes), figure(p50)])
+            rows.append(
+                [row.role, name, figure(metric.mean), figure(metric.sd) or MISSING, count, size(row.bytes), figure(p50)]
+            )
         say_table(heads, rows)
+        busy = unsteady(protocol)
+        if busy:
+            print(busy.say())
     print(found.verdict)
     print(f"report: {folder / 'report.html'}")
     for path in dict.fromkeys(artifact.path for artifact in found.artifacts):

@@ -143,7 +143,7 @@ def forget(
         ("artifacts whose students had learnt from them", done.artifacts),
         ("pages that show rows of theirs", done.shown),
         (
-            "models and judgements that had learnt from them, and what a run makes again beside them: delete these",
+            "models that had learnt from them, and judgements, which a run makes again without them: delete these",
             done.steps,
         ),
         ("copies of your files that name them; take the rows out of your files, and delete these", done.rows),
@@ -164,12 +164,15 @@ def _listed(places: Iterable[Path]) -> str:
 
 @app.command()
 def clean(json: Json = False) -> None:
-    """Remove what killed runs left half-written in stores."""
+    """Remove what killed runs left half-written in stores, the cache and the folders of its runs."""
     from limbeck.errors import counted
-    from limbeck.upkeep import clean as sweep
+    from limbeck.forgetting import known_runs
+    from limbeck.sweep import sweep
+    from limbeck.upkeep import clean as clean_stores
 
-    done = sweep(root())
+    each = (clean_stores(root()), sweep(known_runs()))
+    files, weight = sum(done.files for done in each), sum(done.bytes for done in each)
     if json:
-        say_json({"files": done.files, "bytes": done.bytes})
+        say_json({"files": files, "bytes": weight})
     else:
-        print(f"{counted(done.files, 'leftover file')} removed, {size(done.bytes)}")
+        print(f"{counted(files, 'leftover file')} removed, {size(weight)}")

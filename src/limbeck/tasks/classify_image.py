@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow.compute as pc
 
 from limbeck import classes
 from limbeck.cache import cache_folder
-from limbeck.draft import epochs_for, line, protocol, shares, training_rows
+from limbeck.draft import distinct, epochs_for, kin, line, protocol, shares, training_rows
 from limbeck.errors import UserError, few
 from limbeck.picture import look
 from limbeck.table import map_table, write_table
@@ -22,6 +23,8 @@ CHUNK = 256
 """Pictures a call when judging."""
 STEPS, BATCH = 2000, 64
 """Steps that a drafted recipe takes at least, and the pictures of each."""
+FILE = "file"
+"""The column of a folder of pictures, or of one's own table, that names their files."""
 LOOK = 2
 """Raised whenever `look` would see a picture otherwise, or is kept otherwise."""
 LOOKED = pa.schema([("id", pa.int64()), ("digest", pa.large_string()), ("unreadable", pa.string())])
@@ -38,6 +41,7 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
         unreadable: what to do about pictures that cannot be read: `refuse` them all with their reasons, or
             `skip` them; they are counted in the facts.
         positive: of two classes, the one whose probability the AUC is about.
+        labelled: how many training rows keep their label; the others become unlabelled.
     """
     rows = source.rows
     seen = _seen(rows, options)
@@ -48,7 +52,7 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
         facts = {"unreadable_pictures_dropped": int(bad.sum()), "unreadable_pictures": few(_told(rows, seen))}
     told = Source(rows, source.sides, {**source.facts, **facts})
     alike = seen.column("digest").combine_chunks() if options["deduplicate"] else None
-    return classes.divided(told, part, alike, rows.role("picture"), options["positive"])
+    return classes.divided(told, part, alike, rows.role("picture"), options)
 
 
 def same(rows: Rows, options: Mapping[str, Any]) -> pa.Array:
@@ -85,10 +89,11 @@ def _seen(rows: Rows, options: Mapping[str, Any]) -> pa.Table:
 
 
 def _told(rows: Rows, seen: pa.Table) -> list[str]:
-    """The pictures that cannot be read, with their reasons."""
+    """The pictures that cannot be read, with their reasons: by their files, where a column names those."""
     why = seen.column("unreadable")
     at = np.flatnonzero(why.is_valid().to_numpy())
-    return [f"id {id}: {reason}" for id, reason in zip(rows.id[at], why.take(pa.array(at)).to_pylist(), strict=True)]
+    names = rows.take(at).column(FILE) if FILE in rows.names else [f"id {id}" for id in rows.id[at]]
+    return [f"{name}: {reason}" for name, reason in zip(names, why.take(pa.array(at)).to_pylist(), strict=True)]
 
 
 def _looked(rows: Rows, column: str) -> pa.Table:
@@ -119,13 +124,16 @@ def draft(rows: Rows, roles: Mapping[str, str]) -> Iterator[str]:
     """A residual teacher and two small students."""
     if "split" in roles:
         yield from protocol("given", "as the column says")
+    elif (group := kin(rows, roles)) is not None:
+        split = f"group, by: {json.dumps(group, ensure_ascii=False)}, shares: {shares(distinct(rows, group))}"
+        yield from protocol(split, "pictures of one thing stay together, or the test would know them")
     else:
         yield from protocol(f"random, stratify: true, shares: {shares(len(rows))}", "each label's rows at random")
     count = training_rows(rows, roles.get("split"))
     epochs = epochs_for(STEPS, count, BATCH, least=12)
     rate = f"batch_size: {BATCH}, learning_rate: 2.0e-3, weight_decay: 0.01, schedule: cosine"
     yield "teacher:"
-    yield line("  model: residual_network", "trained from nothing")
+    yield line("  model: residual_network", "from nothing; efficientnet_lite comes from ImageNet, for few labels")
     yield f"  training: {{epochs: {epochs}, {rate}, precision: bf16}}"
     yield from ("", "students:", "  - {model: depthwise_separable, name: separable, multiplier: 0.5}")
     yield "  - {model: picture_convolution, name: convolution, widths: [16, 32, 64]}"
@@ -154,5 +162,5 @@ TASK = Task(
     show=classes.show,
     apart=classes.apart,
     draft=draft,
-    options={"deduplicate": True, "unreadable": "refuse", "positive": None},
+    options={"deduplicate": True, "unreadable": "refuse", "positive": None, "labelled": None},
 )

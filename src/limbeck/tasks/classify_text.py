@@ -34,9 +34,10 @@ def prepare(source: Source, part: Array, options: Mapping[str, Any]) -> Problem:
         deduplicate: remove duplicates.
         positive: of two classes, the one whose probability the AUC is about; it is the last of the
             axis. By default the last of the sorted labels.
+        labelled: how many training rows keep their label; the others become unlabelled.
     """
     alike = same(source.rows, options) if options["deduplicate"] else None
-    return classes.divided(source, part, alike, source.rows.role("text"), options["positive"])
+    return classes.divided(source, part, alike, source.rows.role("text"), options)
 
 
 def same(rows: Rows, options: Mapping[str, Any]) -> pa.Array:
@@ -130,5 +131,5 @@ TASK = Task(
     apart=classes.apart,
     draft=draft,
     chance=0.5,
-    options={"deduplicate": True, "positive": None},
+    options={"deduplicate": True, "positive": None, "labelled": None},
 )

@@ -19,6 +19,7 @@ def check_task(
     *,
     options: Mapping[str, Any] | None = None,
     oracle: Callable[[Rows, Problem], Array] | None = None,
+    part: Array | None = None,
 ) -> None:
     """Hold a task to what honest reports rely on.
 
@@ -32,12 +33,13 @@ def check_task(
         source: rows with the task's roles, enough that each of three parts holds some.
         options: of `prepare`, where the defaults will not do.
         oracle: (rows, problem) -> the main signal (N, C) of one who knows the targets; by default made of the
-            first of `task.targets`: a class or positions a row.
+            first of `task.targets`: a class or positions a row, or the values themselves.
+        part: of every row, where not every division will do, as of a forecast's; by default drawn.
 
     Raises:
         AssertionError: a promise is broken; says which.
     """
-    part = np.random.default_rng(0).choice(3, len(source.rows), p=(0.6, 0.2, 0.2))
+    part = np.random.default_rng(0).choice(3, len(source.rows), p=(0.6, 0.2, 0.2)) if part is None else part
     settings = {**task.options, **(options or {})}
     problem = task.prepare(source, part, settings)
     again = task.prepare(source, part, settings)
@@ -123,6 +125,8 @@ def _noise(rows: Rows, problem: Problem) -> Array:
 def _oracle(task: Task) -> Callable[[Rows, Problem], Array]:
     def tell(rows: Rows, problem: Problem) -> Array:
         target = next(iter(task.targets(rows, problem).values()))
+        if task.signal[1] == "values":
+            return np.asarray(target)
         whole = np.issubdtype(target.dtype, np.integer) and target.ndim <= 2
         need(whole, "the first target is no class or position; give an `oracle`")
         positions = target.reshape(len(rows), -1)

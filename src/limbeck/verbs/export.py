@@ -88,8 +88,18 @@ def export(model: Model, folder: Path, *, proof: Proof, about: About, settings: 
         _write(half, folder.name, _contract(bench, columns, about.task, kept), about, parity)
         requests = [bench.requests(rows, length) for rows, length in ((1, 8), (2, 16), (3, 1))]
         write_json(half / "golden.json", golden(requests, {name: file.predictor for name, file in kept.items()}))
+        for name, text in _told(model, bench, about.axis).items():
+            (half / name).write_text(text, encoding="utf-8")
         seal(half)
     return Exported(folder, parity)
+
+
+def _told(model: Model, bench: Bench, axis: Axis) -> Mapping[str, str]:
+    """File -> what a model tells of itself, such as its rules, where people can read that."""
+    told = getattr(parts.make("models", model.family, model.settings), "told", None)
+    titles = [axis.title(place) for place in range(len(axis))]
+    found: Mapping[str, str] = told(bench.module, model.encoder, titles) if told else {}
+    return found
 
 
 def _fp32(model: Model, bench: Bench) -> bytes:
@@ -104,6 +114,11 @@ def _fp32(model: Model, bench: Bench) -> bytes:
 
 def _int8(whole: Candidate, bench: Bench, settings: Export) -> tuple[Parity, Candidate]:
     """The best candidate; refused where even that one loses too much."""
+    if not graph.has_int8_form(whole.model):
+        found, _ = bench.compare(whole)
+        return replace(
+            found, refused="int8 does not apply: no operator of this file has it, as in models of trees"
+        ), whole
     sign = 1 if bench.proof.higher_is_better else -1
     tried: list[tuple[tuple[bool, float, int], Parity, Candidate]] = []
     for way in ("dynamic", "static") if settings.int8 == "auto" else (settings.int8,):

@@ -56,7 +56,8 @@ def fit(  # noqa: PLR0913  # data and what it is told by, each of its own shape
             known = {name: torch.from_numpy(value) for name, value in said.items()}
         with torch.no_grad():
             soft = objective.target(known, batch).numpy()
-        pieces.append(sparse.csr_matrix(soft) if np.count_nonzero(soft) < SPARSE_BELOW * soft.size else soft)
+        few = soft.ndim == 2 and np.count_nonzero(soft) < SPARSE_BELOW * soft.size
+        pieces.append(sparse.csr_matrix(soft) if few else soft)
     whole = sparse.vstack(pieces, format="csr") if any(sparse.issparse(p) for p in pieces) else np.concatenate(pieces)
     family.fit(module, inputs, whole, targets.get("weight"))
     module.eval()

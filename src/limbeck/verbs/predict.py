@@ -24,8 +24,10 @@ import pyarrow.parquet
 from limbeck import atomic, parts
 from limbeck.artifact import Artifact, Column, Precision
 from limbeck.errors import UserError
+from limbeck.picture import BadRow
 from limbeck.table import check_encoding, check_text, explained
 from limbeck.types import Batch, Lists, Rows
+from limbeck.unknown import Unknown
 
 _TYPES: Mapping[str, pa.DataType] = {
     "text": pa.string(),
@@ -73,12 +75,14 @@ class Predicted:
         seconds: from opening the source to the answers' last byte.
         out: where they lie; none where they were printed.
         lacking: list columns that the source did without, as every row was of somebody known.
+        unknown: of the list columns it has, those with values that were not there in training.
     """
 
     rows: int
     seconds: float
     out: Path | None
     lacking: tuple[str, ...] = ()
+    unknown: tuple[Unknown, ...] = ()
 
     @property
     def rate(self) -> float:
@@ -96,6 +100,8 @@ def predict(artifact: Artifact, source: Path, out: Path | None = None, *, settin
             one by one needs no lists (their histories) of them, so those columns may be left out where all
             users were there in training; then nothing that is in them is left out of the answers.
             A picture is the path of its file in CSV and JSON lines, from the source's folder, and its bytes in Parquet.
+            A forecaster also takes a history as it was trained on (a row a series and date), which is read as a whole:
+            every series is asked about the dates behind its last.
         out: `.jsonl` or `.parquet`, written whole or not at all; by default JSON lines are printed.
             Each answer has its `row`, counted from 0.
         settings: how.
@@ -110,17 +116,32 @@ def predict(artifact: Artifact, source: Path, out: Path | None = None, *, settin
     start, done = time.perf_counter(), 0
     format = _format(source, settings)
     names = format.names(source, settings)
-    lacking = () if names is None else _lacking(source, artifact, names)
+    history = None if names is None else _history(artifact, names)
+    lacking = () if names is None or history is not None else _lacking(source, artifact, names)
     columns = [column for column in artifact.contract.columns if column.name not in lacking]
+    lists = [one for one in artifact.encoder.encodings if hasattr(one, "misses") and one.column not in lacking]
+    unknown = [Unknown(one.column) for one in lists]
     with _writer(out) as write:
-        for table in _batches(source, format, columns, settings) if names is not None else ():
+        tables = _batches(source, format, columns, settings) if names is not None else ()
+        if history is not None:
+            tables = _questions(
+                history, _batches(source, format, _raw(source, history, names or ()), settings), settings
+            )
+        for table in tables:
             batch = Rows(table, np.arange(done, done + table.num_rows), "predict").batch()
             if lacking:
                 batch = _known(source, artifact, batch, lacking)
-            said = answer(predictor(batch), artifact.axis, batch, settings.top)
+            for place, one in enumerate(lists):
+                column = batch[one.column]
+                unknown[place] = unknown[place].with_more(column, one.misses(column), batch.key.id)
+            try:
+                said = answer(predictor(batch), artifact.axis, batch, settings.top)
+            except BadRow as wrong:
+                file = _file(source, format, columns, int(batch.key.id[wrong.at]), settings)
+                raise UserError(f"{source}, row {batch.key.id[wrong.at]}: {file} cannot be read: {wrong.why}") from None
             write([{"row": done + place, **one} for place, one in enumerate(said)])
             done += table.num_rows
-    return Predicted(done, time.perf_counter() - start, out, lacking)
+    return Predicted(done, time.perf_counter() - start, out, lacking, tuple(one for one in unknown if one.values))
 
 
 @dataclass(frozen=True)
@@ -214,6 +235,35 @@ FORMATS = {
 """Ending -> how such a file is read."""
 
 
+def _history(artifact: Artifact, names: Sequence[str]) -> Any:
+    """The encoding that makes questions of a history, where there is one and a file holds no questions; else none."""
+    found = next((one for one in artifact.encoder.encodings if hasattr(one, "questions")), None)
+    return None if set(artifact.contract.reads) <= set(names) else found
+
+
+def _raw(source: Path, history: Any, names: Sequence[str]) -> Sequence[Column]:
+    """The columns of a history.
+
+    Raises:
+        UserError: it lacks some.
+    """
+    columns: Sequence[Column] = history.raw
+    missing = [column.name for column in columns if column.name not in names]
+    if missing:
+        raise UserError(
+            f"{source} has no column {', '.join(map(repr, missing))}; a history has "
+            f"{', '.join(column.name for column in columns)}, and this has {', '.join(names)}"
+        )
+    return columns
+
+
+def _questions(history: Any, tables: Iterator[pa.Table], settings: Predict) -> Iterator[pa.Table]:
+    """A whole history as questions, some at a time."""
+    asked = history.questions(pa.concat_tables(tables))
+    for start in range(0, asked.num_rows, settings.batch):
+        yield asked.slice(start, settings.batch)
+
+
 def _lacking(source: Path, artifact: Artifact, names: Sequence[str]) -> tuple[str, ...]:
     """The list columns that a file does without, which is for the rows to judge.
 
@@ -275,6 +325,17 @@ def _opened(paths: pa.Array, column: Column, source: Path, done: int) -> pa.Arra
             raise UserError(f"{source}, row {row}: '{column.name}' is {path!r}, and there is no such file")
         held.append(file.read_bytes())
     return pa.array(held, pa.large_binary())
+
+
+def _file(source: Path, format: _Format, columns: Sequence[Column], row: int, settings: Predict) -> str:
+    """What a row's picture is called: by its file, where it has one of its own."""
+    column = next(column for column in columns if column.type == "picture")
+    for block in format.read(source, [column], settings):
+        if row < block.num_rows:
+            said = block.column(column.name)[row].as_py()
+            return f"'{said}'" if isinstance(said, str) else f"the picture in '{column.name}'"
+        row -= block.num_rows
+    return f"the picture in '{column.name}'"
 
 
 def _split(array: pa.Array) -> pa.Array:
