@@ -253,8 +253,9 @@ def objectives_page() -> str:
         "A recipe's objective is a list of them, each with a `weight` and its settings.\n",
         "## What to choose\n",
         *scenarios({loss.name for loss in every}),
-        "A temperature may move by a schedule; it is neither learned nor balanced. The few losses that were measured "
-        "stand below; of all others nothing is claimed but what their sources claim.\n",
+        "A temperature may move by a schedule; it is neither learned nor balanced, for one that descends with its loss "
+        "runs to where the loss is least, not to where a student learns most. The few losses that were measured stand "
+        "below; of all others nothing is claimed but what their sources claim.\n",
         "Or look for what your teacher says, then for your case. Start with the plainest, and keep `kl` (of rankings "
         "`listwise_kl`) and the honest twin beside it: what does not beat both is not worth its trouble.\n",
         *chooser([loss for loss in every if loss.group != "hard"]),

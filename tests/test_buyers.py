@@ -19,7 +19,8 @@ from limbeck.buyers import (
 from limbeck.errors import Diverged
 from limbeck.types import Array
 
-CUSTOMERS = [(0, 0.0, 38.9), (0, 0.0, 0.5), (1, 3.0, 38.0), (2, 30.43, 38.86), (7, 20.0, 30.0), (29, 38.0, 39.0), (150, 90.0, 100.0)]  # fmt: skip
+CUSTOMERS = [(0, 0.0, 38.9), (0, 0.0, 0.5), (1, 3.0, 38.0), (2, 30.43, 38.86)]
+CUSTOMERS += [(7, 20.0, 30.0), (29, 38.0, 39.0), (150, 90.0, 100.0)]
 BG = [(0.243, 4.414, 0.793, 2.426), (1.3, 0.7, 0.2, 0.3), (0.5, 20.0, 2.4, 5.0)]
 PARETO = [(0.553, 10.578, 0.606, 11.669), (1.3, 2.0, 1.7, 9.0), (0.4, 20.0, 0.3, 3.0)]
 
@@ -92,7 +93,9 @@ def test_expectations_are_finite_where_formulas_are_0_over_0() -> None:
         near = bg_nbd_expectation(bought(), of(*(p * 1.002 for p in parameters)), 39.0)
         torch.testing.assert_close(bg_nbd_expectation(bought(), of(*parameters), 39.0), near, rtol=0.02, atol=1e-6)
     near = pareto_nbd_expectation(bought(), of(0.5, 4.0, 1.004, 9.0), 39.0)
-    torch.testing.assert_close(pareto_nbd_expectation(bought(), of(0.5, 4.0, 1.0, 9.0), 39.0), near, rtol=0.01, atol=1e-6)
+    torch.testing.assert_close(
+        pareto_nbd_expectation(bought(), of(0.5, 4.0, 1.0, 9.0), 39.0), near, rtol=0.01, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("often", [0, 1, 30])
@@ -114,7 +117,7 @@ def test_customers_who_all_stay_or_all_leave_have_an_answer(often: int) -> None:
 
 
 def simulated(count: int, seed: int = 0) -> tuple[Array, Array]:
-    """Customers of the Pareto/NBD model, day by no day: (frequency, recency, age) until 39, and purchases in 39 more."""
+    """Customers as the Pareto/NBD model has them: (frequency, recency, age) until 39, and purchases in 39 more."""
     random = np.random.default_rng(seed)
     rate, leaving = random.gamma(0.8, 1 / 8.0, count), random.gamma(1.5, 1 / 20.0, count)
     life = random.exponential(1 / leaving)

@@ -111,6 +111,15 @@ def test_a_moving_temperature_finds_no_tails_in_knowledge_that_is_cut(folder: Pa
     assert "tails of given temperatures only" in found.message
 
 
+@pytest.mark.parametrize("joined", [False, True])
+def test_a_teacher_that_cannot_be_built_is_found_before_it_is_trained(folder: Path, joined: bool) -> None:
+    own = "{model: pixel_linear}"
+    said = f"{{from: ensemble, members: [{{model: tfidf_linear}}, {own}]}}" if joined else own
+    text = RECIPE.replace("teacher:\n  model: tfidf_linear\n", f"teacher: {said}\n")
+    (found,) = mistakes(folder, text)
+    assert "no column has the role 'picture'" in found.message
+
+
 def test_every_generation_is_rehearsed(folder: Path) -> None:
     """The second learns from the first, whose parts are not the teacher's."""
     text = RECIPE.replace("model: tfidf_linear", "model: text_convolution")

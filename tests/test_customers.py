@@ -15,7 +15,9 @@ def table(*rows: tuple[str, int, float | None]) -> pa.Table:
     return pa.table({"who": who, "day": day, "paid": pa.array(paid, pa.float64())})
 
 
-ORDERS = table(("b", 7, 1.0), ("a", 3, 2.0), ("a", 12, 8.0), ("a", 3, 4.0), ("a", 9, 16.0), ("c", 11, 32.0), ("b", 10, 0.0))
+ORDERS = table(
+    ("b", 7, 1.0), ("a", 3, 2.0), ("a", 12, 8.0), ("a", 3, 4.0), ("a", 9, 16.0), ("c", 11, 32.0), ("b", 10, 0.0)
+)
 
 
 def test_purchases_of_one_moment_are_one_and_order_does_not_matter() -> None:
@@ -48,7 +50,7 @@ def test_dates_count_in_days() -> None:
     assert moments(dated, "day", dated=True).tolist() == [1, 10]
     with pytest.raises(UserError, match="whole numbers were wanted"):
         moments(dated, "day", dated=False)
-    with pytest.raises(UserError, match="dates .2024-01-31. were wanted"):
+    with pytest.raises(UserError, match=r"dates .2024-01-31. were wanted"):
         moments(ORDERS, "day", dated=True)
 
 

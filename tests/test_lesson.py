@@ -14,11 +14,12 @@ from limbeck import parts
 from limbeck.encoder import Encoder
 from limbeck.encoders.presence import Presence
 from limbeck.errors import UserError
+from limbeck.lesson import Lesson, lesson_of
 from limbeck.recipe import Loss, Training, parse
 from limbeck.run import twin_of
 from limbeck.shelf import Shelf
 from limbeck.task import Problem
-from limbeck.teach import Desk, Lesson, lesson_of, teach
+from limbeck.teach import Desk, teach
 from limbeck.types import Axis, Rows
 
 RECIPE = """\

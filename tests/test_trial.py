@@ -51,9 +51,18 @@ def test_a_service_says_so_itself_and_is_not_asked_before_the_run(
     monkeypatch.setattr(parts, "make", lambda folder, name, settings: known[name])
     OPENED.clear()
     members = [{"from": "near"}, {"from": "paid"}]
-    for told in ({"from": "paid"}, {"from": "near"}, {"from": "ensemble", "members": members}, {"model": "any"}):
-        _open(Teacher.model_validate(told), PROBLEM, tmp_path)
+    built: list[Teacher] = []
+    for told in ({"from": "paid"}, {"from": "near"}, {"from": "ensemble", "members": members}):
+        _open(Teacher.model_validate(told), PROBLEM, tmp_path, built.append)
     assert OPENED == ["Answering", "Answering"]
+    assert not built
+
+
+def test_a_teacher_is_built_unless_its_weights_are_still_to_be_fetched(tmp_path: Path) -> None:
+    built: list[Teacher] = []
+    members = [{"model": "tfidf_linear"}, {"model": "transformer", "source": "pack:minilm"}]
+    _open(Teacher.model_validate({"from": "ensemble", "members": members}), PROBLEM, tmp_path, built.append)
+    assert [one.model for one in built] == ["tfidf_linear"]
 
 
 def test_an_ensemble_that_keeps_its_members_apart_is_made_up_with_what_each_says() -> None:

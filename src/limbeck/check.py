@@ -33,6 +33,7 @@ from limbeck.yaml_lines import Lines, Place
 
 LOOKED = (
     "its form", "parts and their settings", "files and columns", "roles", "splits", "losses", "optimisers",
+    "the teacher as it will be built",
     "a dry batch of every student",
 )  # fmt: skip
 """What is looked at, in order."""

@@ -13,8 +13,9 @@ import numpy as np
 
 from limbeck.errors import counted
 from limbeck.knowledge import RANKED, Knowledge
+from limbeck.lesson import Lesson
 from limbeck.task import Problem, Task
-from limbeck.teach import Lesson, peers_of
+from limbeck.teach import peers_of
 from limbeck.trial import Fresh, MadeUp, fresh
 from limbeck.types import Array, Key, Predictor, Rows, Signals, stem_of
 from limbeck.verbs.distill import distill

@@ -16,26 +16,23 @@ from limbeck.cost import Cost, judging_cost, labelling_cost, training_cost
 from limbeck.errors import UserError, counted
 from limbeck.fetch import find_pack
 from limbeck.ledger import is_store
+from limbeck.lesson import (
+    Lesson,
+    Lessons,
+    baseline_lesson,
+    combinations,
+    lesson_of,
+    teacher_lesson,
+    titled,
+    with_choice,
+)
 from limbeck.pretrained import folder_here
 from limbeck.recipe import Data, Recipe, Student, Teacher
 from limbeck.run import asked_of, kept_of, twin_of
 from limbeck.shelf import Shelf
 from limbeck.store import Store, chunks
 from limbeck.task import Problem, Task
-from limbeck.teach import (
-    Desk,
-    Lesson,
-    Lessons,
-    Lived,
-    baseline_lesson,
-    choose,
-    combinations,
-    lesson_of,
-    teach,
-    teacher_lesson,
-    titled,
-    with_choice,
-)
+from limbeck.teach import Desk, Lived, choose, teach
 from limbeck.trial import fresh
 from limbeck.tutor import judged_key, tutor_of
 from limbeck.types import Predictor, Rows

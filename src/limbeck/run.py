@@ -22,6 +22,7 @@ from limbeck.errors import UserError, few
 from limbeck.forgetting import note_run, outdated
 from limbeck.knowledge import Knowledge
 from limbeck.ledger import read_origins
+from limbeck.lesson import Lesson, Lessons, lesson_of, with_choice
 from limbeck.model import Model
 from limbeck.objective import Objective
 from limbeck.outcome import Entry, Outcome
@@ -32,7 +33,7 @@ from limbeck.shelf import Shelf
 from limbeck.store import Store
 from limbeck.sweep import sweep
 from limbeck.task import Problem, Task
-from limbeck.teach import Desk, Lesson, Lessons, Lived, choose, lesson_of, teach, with_choice
+from limbeck.teach import Desk, Lived, choose, teach
 from limbeck.tutor import Trivial, Tutor, gate, judged, trivial_of, tutor_of
 from limbeck.types import Predictor, Rows, fingerprint
 from limbeck.verbs.label import Labelling, label, seconds_of

@@ -16,6 +16,7 @@ from limbeck.attack import Attacker
 from limbeck.bind import alone, bind, knowledge_of, objective_of, problem_of, taught_rows
 from limbeck.errors import UserError, few
 from limbeck.knowledge import Knowledge, keep, unpack
+from limbeck.lesson import Lesson, lesson_of, teacher_lesson
 from limbeck.live import dry_batch, recall, speaker
 from limbeck.loader import TableLoader
 from limbeck.model import Model
@@ -24,7 +25,7 @@ from limbeck.recipe import Recipe, Student, Teacher
 from limbeck.room import check_room
 from limbeck.taps import HIDDEN
 from limbeck.task import Problem, Task
-from limbeck.teach import Lesson, lesson_of, loader_of, targets_of, teacher_lesson
+from limbeck.teach import loader_of, targets_of
 from limbeck.types import Array, Kind, Signals
 
 ROWS = 8
@@ -126,14 +127,16 @@ def rehearse(recipe: Recipe, base: Path, tried: Tried) -> None:
         return
     for i, student in enumerate(recipe.students):
         tried(("students", i), partial(_dry, recipe, bound.task, student, problem))
-    tried(("teacher",), partial(_open, recipe.teacher, problem, base))
+    few_rows = replace(problem, train=problem.train.slice(0, SOME))
+    build = partial(_untrained, recipe, bound.task, problem=few_rows)
+    tried(("teacher",), partial(_open, recipe.teacher, problem, base, build))
 
 
 def _dry(recipe: Recipe, task: Task, student: Student, problem: Problem) -> None:
     some = replace(problem, train=problem.train.slice(0, SOME))
     lesson = lesson_of(recipe, student, some, problem.train.slice(0, ROWS), None)
     if recipe.teacher.model is not None and hasattr(parts.get("models", student.model), "inherit"):
-        lesson = replace(lesson, teacher=_untrained(recipe, task, some).model)
+        lesson = replace(lesson, teacher=_untrained(recipe, task, recipe.teacher, some).model)
     made = fresh(task, lesson)
     check_room({name: made.tensors[name] for name in made.inputs}, len(taught_rows(problem)))
     objective_of(alone(lesson.losses, task, made.family), task, made.family)  # the twin's
@@ -172,7 +175,7 @@ def states_of(recipe: Recipe, task: Task, problem: Problem, taps: Sequence[str])
         return {}
     if recipe.teacher.model is None:
         raise UserError(f"a loss reads the teacher's inner states ({few(taps)}); only one trained here can be tapped")
-    made = _untrained(recipe, task, problem)
+    made = _untrained(recipe, task, recipe.teacher, problem)
     return _states(made.model.tapped(taps), problem)
 
 
@@ -181,16 +184,21 @@ def _states(tapped: Model, problem: Problem) -> dict[str, tuple[int, ...]]:
     return {name: tuple(np.shape(value)[1:]) for name, value in said.items() if name.startswith(HIDDEN)}
 
 
-def _untrained(recipe: Recipe, task: Task, problem: Problem) -> Fresh:
-    """The teacher with fresh weights, and a few rows."""
-    lesson = teacher_lesson(recipe, recipe.teacher, problem)
+def _untrained(recipe: Recipe, task: Task, teacher: Teacher, problem: Problem) -> Fresh:
+    """A teacher with fresh weights, and a few rows."""
+    lesson = teacher_lesson(recipe, teacher, problem)
     return fresh(task, replace(lesson, rows=problem.train.slice(0, ROWS)))
 
 
-def _open(teacher: Teacher, problem: Problem, base: Path) -> None:
-    """Open a teacher that is brought; services are asked when the run needs them."""
+def _open(teacher: Teacher, problem: Problem, base: Path, build: Callable[[Teacher], object]) -> None:
+    """Open a teacher that is brought, and build one that will be trained, unless its weights are still to be fetched.
+
+    Services are asked when the run needs them.
+    """
     for member in teacher.members:
-        _open(member, problem, base)
+        _open(member, problem, base, build)
+    if teacher.model is not None and "source" not in parts.settings_of(parts.get("models", teacher.model)):
+        build(teacher)
     if teacher.source is None or teacher.joins:
         return
     part = parts.make("teachers", teacher.source, teacher.settings)

@@ -15,6 +15,7 @@ from limbeck.bounds import Budget, Range
 from limbeck.errors import Diverged, ParityRefused, Stopped, UserError, few
 from limbeck.front import Candidate, Picked, Tuning, best, marked, own
 from limbeck.leave import measured
+from limbeck.lesson import Lesson, Lessons, lesson_of, with_choice
 from limbeck.model import Model
 from limbeck.progress import Teller
 from limbeck.recipe import Recipe, Student
@@ -22,7 +23,7 @@ from limbeck.report import Report
 from limbeck.run import Split, begin, descended, labelled_split, outcome_of, reported, timed, twin_of
 from limbeck.search import Search, Space
 from limbeck.task import Problem, Task
-from limbeck.teach import Desk, Lesson, Lessons, Lived, lesson_of, teach, with_choice
+from limbeck.teach import Desk, Lived, teach
 from limbeck.types import fingerprint
 
 

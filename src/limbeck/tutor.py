@@ -13,11 +13,12 @@ import numpy as np
 
 from limbeck import parts
 from limbeck.errors import GateRefused
+from limbeck.lesson import baseline_lesson, teacher_lesson, with_choice
 from limbeck.progress import Heard
 from limbeck.recipe import Recipe, Teacher
 from limbeck.report import Gate
 from limbeck.task import Judgement, Problem, Task
-from limbeck.teach import Desk, Lived, baseline_lesson, choose, teach, teacher_lesson, with_choice
+from limbeck.teach import Desk, Lived, choose, teach
 from limbeck.types import Array, Batch, Predictor, Rows, Signals, fingerprint
 
 

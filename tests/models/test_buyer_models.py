@@ -92,11 +92,10 @@ def test_a_network_says_the_mean_of_its_distribution() -> None:
 def test_impossible_settings_and_other_tables_are_refused() -> None:
     with pytest.raises(UserError, match="or none"):
         parts.make("models", "spending_network", {"hidden": (0,)})
+    made = problem()
+    other = Problem(made.train, made.validation, made.test, made.axis, made.reads)
     with pytest.raises(UserError, match="for the task value"):
-        made = problem()
-        parts.make("models", "bg_nbd", {}).encoder(
-            Problem(made.train, made.validation, made.test, made.axis, made.reads)
-        )
+        parts.make("models", "bg_nbd", {}).encoder(other)
 
 
 @pytest.mark.slow

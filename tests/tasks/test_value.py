@@ -45,7 +45,9 @@ def test_customers_and_what_they_want_are_those_of_a_loop() -> None:
                 np.testing.assert_allclose(row["amounts"], [a for a, d in zip(paid, days, strict=True) if d <= 150])
                 after = [1 if target == "purchases" else a for a, d in zip(paid, days, strict=True) if 150 < d <= 240]
                 assert row["wanted"] == pytest.approx(sum(after))
-        first = {name: min(o["day"] for o in orders if o["customer"] == name) for name in {o["customer"] for o in orders}}
+        first = {
+            name: min(o["day"] for o in orders if o["customer"] == name) for name in {o["customer"] for o in orders}
+        }
         assert sorted(names) == sorted(name for name, day in first.items() if day <= 150)
         assert problem.facts["came_after_the_cut_left_out"] == sum(day > 150 for day in first.values())
 
