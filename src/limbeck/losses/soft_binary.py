@@ -40,8 +40,9 @@ def soft_binary(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -
         mine = tempered(student, temperature).clamp(min=LEAST)  # a certain no of both must not be 0 times infinity
         p = tempered(teacher, temperature).to(mine.dtype).sigmoid()
         wrong = functional.softplus(mine).addcmul_(p, mine, value=-1)
-        # Of T times the sum, by the logits as given; written where memory is at hand, for fetching new takes longer.
-        return temperature * wrong.sum(1), lambda: torch.sigmoid(mine, out=wrong).sub_(p)
+        # Of T times the sum, by the logits as given; written where memory is at hand, for fetching new takes longer,
+        # and `mine` is a copy.
+        return temperature * wrong.sum(1), lambda: mine.sigmoid_().sub_(p)
 
     return temperature / max(outputs[0].shape[1], 1) * sloped(losses)(*outputs)
 
