@@ -41,7 +41,7 @@ def resampled_gini(truth: Array, values: Array) -> Callable[[Array], float]:
         tops = [float(worth @ _places(group, counts)) for group in (said, true)]
         level = worth.sum() * (whole + 1) / 2
         best = tops[1] - level
-        return (tops[0] - level) / best if best > 1e-12 * max(abs(level), 1e-300) else float("nan")
+        return float((tops[0] - level) / best) if best > 1e-12 * max(abs(level), 1e-300) else float("nan")
 
     return of
 
