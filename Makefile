@@ -7,7 +7,7 @@ UVFLAGS ?=
 BIN := .venv/bin
 READY := .venv/.ready
 RECIPE := recipes/recommend-ml-100k.yaml
-BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses bench-objectives bench-any
+BENCHES := bench-recommend bench-text bench-tune bench-loop bench-store bench-losses bench-objectives bench-any bench-pictures
 
 .DELETE_ON_ERROR:
 .PHONY: setup browser lists demo test quick check bench $(BENCHES) docs clean
@@ -84,6 +84,11 @@ bench-loop bench-store bench-losses: bench-%: $(READY)
 bench-objectives: $(READY) lists
 	$(BIN)/python benchmarks/objectives.py --write
 	$(BIN)/python docs/generate.py
+
+bench-pictures: $(READY) lists
+	$(BIN)/python benchmarks/bars.py pictures
+	$(BIN)/python benchmarks/bars.py few-labels
+	$(BIN)/python benchmarks/bars.py transfer
 
 bench-any: $(READY)
 	$(BIN)/python benchmarks/any_to_any.py

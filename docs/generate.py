@@ -56,6 +56,7 @@ SCENARIOS = (
         "for tables, `{make: munge}` there",
     ),
     ("numbers: prices, values", "`squared_error`", "`teacher_bounded`, where the teacher errs too"),
+    ("what customers will be worth", "`squared_error` with `signal: distribution` beside `hard`", ""),
     ("forecasts", "`quantile` beside `hard_quantile`", "`horizon_weighted`, `multi_scale`"),
     ("embeddings for search", "`cosine_embedding`", "`relational`, `probabilistic_transfer`, `queue_kl`"),
     ("pictures, a convolutional teacher trained here", "`dist` beside `hard`", "`kl`, `fit_net`"),
