@@ -104,6 +104,18 @@ def test_what_would_fail_after_hours_is_found_at_once(folder: Path, old: str, ne
     assert words in " ".join(one.message for one in mistakes(folder, RECIPE.replace(old, new)))
 
 
+def test_generations_of_which_none_learns_from_the_one_before_are_refused(folder: Path) -> None:
+    text = RECIPE.replace("temperature: 2.0", "temperature: 2.0, from: peers")
+    assert not mistakes(folder, text)
+    (found,) = mistakes(folder, text.replace("    width: 4", "    width: 4\n    generations: 2"))
+    assert "no generation would learn from the one before" in found.message
+
+
+def test_averages_whose_decay_is_chosen_are_there(folder: Path) -> None:
+    text = RECIPE.replace("temperature: 2.0", "temperature: 2.0, from: average")
+    assert not mistakes(folder, text.replace("    width: 4", "    choose: {training.ema: [0.5, 0.9]}"))
+
+
 def test_a_moving_temperature_finds_no_tails_in_knowledge_that_is_cut(folder: Path) -> None:
     text = RECIPE.replace("temperature: 2.0", "temperature: {schedule: linear, start: 4, end: 2}")
     assert not mistakes(folder, text)
@@ -127,6 +139,11 @@ def test_every_generation_is_rehearsed(folder: Path) -> None:
     assert not mistakes(folder, text)
     told = mistakes(folder, text.replace("    width: 4", "    width: 4\n    generations: 2"))
     assert "no part 'dropout' of" in " ".join(one.message for one in told)
+
+
+def test_a_schedule_knows_its_keys() -> None:
+    with pytest.raises(RecipeError, match="untill"):
+        parse(RECIPE.replace("{loss: hard}", "{loss: hard, weight: {schedule: linear, start: 0, end: 1, untill: 1}}"))
 
 
 def test_a_loss_learns_from_one_of_three() -> None:

@@ -163,6 +163,12 @@ def test_a_term_that_never_counts_is_neither_sized_nor_tapped() -> None:
     assert not list(term.parameters())
 
 
+@pytest.mark.parametrize("sources", [["teacher"], "peers", ["peer", "teacher"]])
+def test_sources_that_cannot_be_are_refused_where_they_are_given(sources: Any) -> None:
+    with pytest.raises(UserError, match="one a term was wanted, of 2: teacher, average, peers"):
+        Objective([("kl", Kl(), 1.0), ("hard", CrossEntropy(), 1.0)], sources=sources)
+
+
 def test_a_weight_that_is_neither_number_nor_known_word_is_refused() -> None:
     with pytest.raises(UserError, match="a weight is 'foo'"):
         Objective([("hard", CrossEntropy(), "foo")])  # type: ignore[list-item]

@@ -21,6 +21,7 @@ from limbeck.artifact import Artifact
 from limbeck.card import recipe_text
 from limbeck.errors import GateRefused, UserError
 from limbeck.model import Model
+from limbeck.plan import plan
 from limbeck.recipe import parse
 from limbeck.report import Report
 from limbeck.run import _check_owner, labelled, relabel, run
@@ -155,6 +156,8 @@ def test_the_last_of_three_generations_is_judged_and_each_learnt_from_the_one_be
     assert len(list(steps.iterdir())) == students
     origins = [json.loads(file.read_text()) for file in (shop / "cache" / "stores").glob("*/origins.json")]
     assert len(origins) == 2 + 2 * 2 * 2
+    assert all(step.done for step in plan(recipe, shop, shop / "out"))
+    assert sum("generation 3, seed 7" in step.name for step in plan(recipe, shop, shop / "fresh")) == 2
     one, _ = parse(text.replace("generations: 3", "dropout: 0.0"))
     plain = run(one, base=shop, out=shop / "plain")
     told = [{r.name: r.metrics for r in report.protocols[0].rows if r.role == "student"} for report in (first, plain)]

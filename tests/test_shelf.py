@@ -215,3 +215,14 @@ def test_what_is_told_of_a_step_kept_elsewhere_stays_as_first_told(tmp_path: Pat
     shelf = Shelf(tmp_path)
     shelf.took("rows", "k1", 0.1)
     assert shelf.spent == 12.5
+
+
+def test_a_step_that_another_process_finished_between_look_and_claim_leaves_no_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf = Shelf(tmp_path)
+    shelf.get("steps", "a", lambda place: (place / "made").touch())
+    looks = iter([False, True, True])
+    monkeypatch.setattr(Shelf, "has", lambda *_: next(looks))
+    shelf.get("steps", "a", lambda _: pytest.fail("it was there"))
+    assert [one.name for one in (tmp_path / "steps").iterdir()] == ["a"]

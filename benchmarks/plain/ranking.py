@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 from other import Said
-from plain.form import Naive, kl_of, known
 from torch import Tensor
 from torch.nn import functional as F
 
 from limbeck.term import Term
+from plain.form import Naive, kl_of, known
 
 Lists = tuple[Tensor, Tensor]
 

@@ -382,7 +382,9 @@ def _company(found: Found, recipe: Recipe, student: Student, family: Any, path: 
     others = sources - {"teacher"}
     if others and hasattr(family, "fit"):
         found.add(f"'{student.model}' is fitted in one go, so it has no {few(sorted(others))} to learn from", *path)
-    elif "average" in sources and {**recipe.training.model_dump(), **student.training}.get("ema") is None:
+    elif "average" in sources and None in student.choose.get(
+        "training.ema", [{**recipe.training.model_dump(), **student.training}.get("ema")]
+    ):
         found.add("a loss learns from averaged weights; set training.ema, such as 0.999", *path)
     attacked = {**recipe.training.model_dump(), **student.training}.get("attack") is not None
     reads = any(reads_attacked(loss) for loss in student.objective or recipe.objective)
@@ -394,6 +396,11 @@ def _company(found: Found, recipe: Recipe, student: Student, family: Any, path: 
         )
     elif reads and not attacked:
         found.add("a loss reads attacked rows; set training.attack, such as {radius: 0.0314, steps: 10}", *path)
+    from_teacher = (loss.loss for loss in student.objective or recipe.objective if loss.source == "teacher")
+    learns = any(parts.get("losses", name).needs_teacher for name in from_teacher if name in parts.names("losses"))
+    if student.generations > 1 and not learns:
+        told = "no loss learns from a teacher, so no generation would learn from the one before"
+        found.add(told, *path, "generations")
     if "peers" in student.model_fields_set and "peers" not in sources:
         found.add("no loss learns from peers; give one `from: peers`, or leave peers out", *path, "peers")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -68,6 +68,10 @@ class Objective(nn.Module):
                 raise UserError(f"'{name}' is balanced against the first term of a fixed weight, and there is none")
         _check_skipped(terms)
         self.sources: list[Source] = list(sources) or ["teacher" for _ in terms]
+        if len(self.sources) != len(terms) or not set(self.sources) <= set(get_args(Source)):
+            raise UserError(
+                f"sources are {self.sources}; one a term was wanted, of {len(terms)}: {', '.join(get_args(Source))}"
+            )
         self.sample_weights = list(sample_weights) or [None for _ in terms]
         for (name, term, _), by in zip(terms, self.sample_weights, strict=True):
             if by is not None:

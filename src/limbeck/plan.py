@@ -193,16 +193,16 @@ class _Walk:
             lesson = lesson_of(recipe, student, problem, rows, store)
             students = self.desk.shelf
             taught, twin = partial(with_choice, lesson), twin_of(self.desk.task, lesson, problem.train)
-            self._train("student", taught, students, "students", student.choose, recipe.seeds, teacher=True)
-            self._generations(taught({}), student)
+            chosen = self._train("student", taught, students, "students", student.choose, recipe.seeds, teacher=True)
+            self._generations(taught, student, chosen)
             self._train("scratch", twin, students, "students", student.choose, recipe.seeds)
         self._evaluate()
 
     def _train(
         self, kind: str, taught: Lessons, shelf: Shelf, sort: str, choices: Mapping[str, list[Any]],
         seeds: tuple[int, ...], *, teacher: bool = False,
-    ) -> None:  # fmt: skip
-        """The steps of choosing on the first seed, and of training the others with what was chosen."""
+    ) -> Mapping[str, Any]:  # fmt: skip
+        """The steps of choosing on the first seed, and of training the others with what was chosen, as far as known."""
         lesson = taught({})
         source = _weights_away(lesson.family, lesson.settings)
         if source is not None:
@@ -211,7 +211,7 @@ class _Walk:
             self.steps += [Step(kind, f"{self.place}{name}", False, None, None, f"needs {source}") for name in every]
             for _ in seeds:
                 self._judges(None, None)
-            return
+            return {}
         ready = not teacher or lesson.knowledge is not None
         first = [taught(chosen) for chosen in combinations(choices)]
         done = [ready and shelf.has(sort, one.key(self.desk.task)) for one in first]
@@ -227,13 +227,31 @@ class _Walk:
             named = replace(again, title=f"{again.title}, seed {seed}")
             cost = self._step(kind, named, there, teacher=teacher, earlier=shelf.root / sort)
             self._judges(teach(self.desk, again, shelf, sort) if there else None, cost)
+        return best.chosen if best else {}
 
-    def _generations(self, lesson: Lesson, student: Student) -> None:
-        """Trainings by what the one before says; whether they are done is known once that is asked."""
-        for generation in range(2, student.generations + 1):
-            for seed in self.bound.recipe.seeds:
-                named = replace(lesson, title=f"{lesson.title}, generation {generation}, seed {seed}")
-                self._step("student", named, False, teacher=True, earlier=self.desk.shelf.root / "students")
+    def _generations(self, taught: Lessons, student: Student, chosen: Mapping[str, Any]) -> None:
+        """The trainings after the first, each known to be done where the one before is at hand."""
+        seeds, shelf = self.bound.recipe.seeds, self.desk.shelf
+        for place, seed in enumerate(seeds, len(self.models) - len(seeds)):
+            for generation in range(2, student.generations + 1):
+                before = self.models[place]
+                store = self._complete(before) if before is not None else None
+                again = replace(taught(chosen), seed=seed, knowledge=store, teacher=before)
+                there = store is not None and shelf.has("students", again.key(self.desk.task))
+                named = replace(again, title=f"{again.title}, generation {generation}, seed {seed}")
+                cost = self._step("student", named, there, teacher=True, earlier=shelf.root / "students")
+                self.models[place] = teach(self.desk, again, shelf, "students").model if there else None
+                if before is not None and not there:
+                    self.judging.append(None if cost is None else cost.judging)
+
+    def _complete(self, predictor: Predictor) -> Store | None:
+        """What a student said of the rows, where it was asked about all of them."""
+        rows, recipe, task = taught_rows(self.problem), self.bound.recipe, self.bound.task
+        settings, _ = settings_for(asked_of(recipe, task, predictor), rows, kept_of(recipe, task))
+        folder = self.desk.cache.root / "stores" / settings.fingerprint
+        store = Store.open(folder) if is_store(folder) else None
+        whole = store is not None and store.complete and not store.missing(chunks(rows.key, size=4096))
+        return store if whole else None
 
     def _judges(self, lived: Lived | None, cost: Cost | None) -> None:
         """A model that will be judged: at hand, or known by what it costs."""

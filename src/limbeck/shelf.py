@@ -75,6 +75,8 @@ class Shelf:
                 if ours and not self.has(kind, key):
                     self._make(desk, place, make)
                     break
+                if ours:  # another process finished between our look and our claim: what we claimed is an empty folder
+                    shutil.rmtree(desk, ignore_errors=True)
         if not self._depth:
             said = place / SECONDS
             self._spent[kind, key] = float(json.loads(said.read_bytes())) if said.exists() else 0.0

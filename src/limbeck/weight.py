@@ -21,6 +21,8 @@ class Schedule:
         until: share of all steps by which it has arrived, above `after` and at most 1.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid", "allow_inf_nan": False}
+
     schedule: Literal["linear", "cosine", "step"]
     start: float
     end: float

@@ -1,4 +1,4 @@
-"""Deep interest network: what somebody did before outputss as far as it resembles what is offered now."""
+"""Deep interest network: what somebody did before counts as far as it resembles what is offered now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Attention(nn.Module):
         """Offered (B, D), history (B, L, D) and which of it is there (B, L) to its weighted sum (B, D)."""
         wide = offered.unsqueeze(1).expand_as(history)
         both = torch.cat([wide, history, wide - history, wide * history], 2)
-        # Not a softmax: how strong an interest is outputss too, and an empty history is 0.
+        # Not a softmax: how strong an interest is counts too, and an empty history is 0.
         strength = torch.sigmoid(self.score(both).squeeze(2)) * there
         return (strength.unsqueeze(2) * history).sum(1) / there.sum(1, keepdim=True).clamp(min=1.0).sqrt()
 
