@@ -11,9 +11,11 @@ import pyarrow as pa
 import pytest
 
 from limbeck import parts
+from limbeck.errors import UserError
 from limbeck.knowledge import Knowledge
 from limbeck.recipe import Teacher
 from limbeck.task import Problem
+from limbeck.teachers.ensemble import Ensemble
 from limbeck.teachers.http import Http
 from limbeck.trial import MadeUp, _open
 from limbeck.types import Axis, Rows
@@ -47,7 +49,7 @@ def test_a_service_says_so_itself_and_is_not_asked_before_the_run(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert Http.asks_a_service
-    known = {"near": Answering(), "paid": Paid()}
+    known = {"near": Answering(), "paid": Paid(), "ensemble": Ensemble(({},))}
     monkeypatch.setattr(parts, "make", lambda folder, name, settings: known[name])
     OPENED.clear()
     members = [{"from": "near"}, {"from": "paid"}]
@@ -71,3 +73,9 @@ def test_an_ensemble_that_keeps_its_members_apart_is_made_up_with_what_each_says
     assert sorted(said) == ["logits", "logits.0", "logits.1", "share"]
     assert {said[name].shape for name in said} == {(3, 2)}
     assert said["share"].sum(1).tolist() == [1.0] * 3
+
+
+def test_a_column_that_routes_nobody_is_found_before_any_training(tmp_path: Path) -> None:
+    said = {"from": "ensemble", "members": [{"model": "tfidf_linear"}], "route": "tongue", "to": {"en": 0}}
+    with pytest.raises(UserError, match="route is 'tongue'; the rows have"):
+        _open(Teacher.model_validate(said), PROBLEM, tmp_path, lambda _: None)

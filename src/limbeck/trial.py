@@ -199,6 +199,8 @@ def _open(teacher: Teacher, problem: Problem, base: Path, build: Callable[[Teach
         _open(member, problem, base, build)
     if teacher.model is not None and "source" not in parts.settings_of(parts.get("models", teacher.model)):
         build(teacher)
+    if teacher.joins:
+        parts.make("teachers", "ensemble", teacher.settings).routed(problem)
     if teacher.source is None or teacher.joins:
         return
     part = parts.make("teachers", teacher.source, teacher.settings)

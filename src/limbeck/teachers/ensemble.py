@@ -90,10 +90,20 @@ class Ensemble:
                 raise UserError("ensemble: weights 'validation' must be fitted on validation rows before it answers")
             chosen = [1.0] * len(members)
         signal = self.signal or KINDS_OF.get(problem.axis.name, "scores")
-        if self.route is not None and self.route not in problem.train.names:
-            raise UserError(f"ensemble: route is '{self.route}'; the rows have {', '.join(problem.train.names)}")
-        route = Route(self.route, self.to) if self.route else None
+        route = self.routed(problem)
         return EnsemblePredictor(members, chosen, self.space, signal=signal, apart=self.apart, route=route)
+
+    def routed(self, problem: Problem) -> Route | None:
+        """By what rows are sent to one member; none where all are asked about all.
+
+        Raises:
+            UserError: the rows lack the column.
+        """
+        if self.route is None:
+            return None
+        if self.route not in problem.train.names:
+            raise UserError(f"ensemble: route is '{self.route}'; the rows have {', '.join(problem.train.names)}")
+        return Route(self.route, self.to)
 
 
 @dataclass(frozen=True)
