@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ class Pixels(nn.Module):
         return numbers if torch.compiler.is_exporting() else numbers.to(memory_format=torch.channels_last)
 
 
-class PictureModule(nn.Module):
+class PictureModule(nn.Module, ABC):
     """Bytes to logits; a subclass says in `answer` how numbers become logits.
 
     Args:
@@ -74,9 +75,9 @@ class PictureModule(nn.Module):
             part.eval()
         return self
 
+    @abstractmethod
     def answer(self, numbers: Tensor) -> Tensor:
         """Numbers (B, channels, H, W) to logits (B, C)."""
-        raise NotImplementedError
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
         """Bytes (B, channels, H, W) to logits (B, C)."""
